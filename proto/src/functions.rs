@@ -1,0 +1,233 @@
+//! THE TABLE: every NCCL function the tap wraps.
+//!
+//! One row is one function: the number that stands for it in records, its C prototype as `nccl.h`
+//! has it, and what it means to us. Everything else follows from the rows: the exported symbols,
+//! the wrappers and the `dlsym` names of the agent, the operation names of the collector, the
+//! coverage test against real releases of NCCL.
+//!
+//! Argument types say what the tap reads of an argument: `Count`, `Datatype`, `Reduction`, `Peer`
+//! and `Root` go into the record, `Communicator` and `Stream` too, a `Buffer` is passed on unread.
+//!
+//! Numbers are part of the wire contract: a new row takes the next free number, and a number is
+//! never given to another function.
+
+/// Calls `$use_rows!` with all rows of the table.
+///
+/// The macro that receives the rows decides what they become; see [`Function`] here and the hooks
+/// of the agent.
+#[macro_export]
+macro_rules! wrapped_functions {
+    ($use_rows:ident) => { $use_rows! {
+        // Operations: calls that move data between ranks.
+        // number, name, arguments, meaning, first release of NCCL that has it
+         1 ncclAllReduce(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, comm: Communicator, stream: Stream) = Operation(AllReduce), "2.0";
+         2 ncclBroadcast(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, stream: Stream) = Operation(Broadcast), "2.2";
+         3 ncclBcast(buff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, stream: Stream) = Operation(Broadcast), "2.0";
+         4 ncclReduce(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, root: Root, comm: Communicator, stream: Stream) = Operation(Reduce), "2.0";
+         5 ncclAllGather(sendbuff: Buffer, recvbuff: Buffer, sendcount: Count, datatype: Datatype, comm: Communicator, stream: Stream) = Operation(AllGather), "2.0";
+         6 ncclReduceScatter(sendbuff: Buffer, recvbuff: Buffer, recvcount: Count, datatype: Datatype, op: Reduction, comm: Communicator, stream: Stream) = Operation(ReduceScatter), "2.0";
+         7 ncclAlltoAll(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, comm: Communicator, stream: Stream) = Operation(AlltoAll), "2.28";
+         8 ncclGather(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, stream: Stream) = Operation(Gather), "2.28";
+         9 ncclScatter(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, stream: Stream) = Operation(Scatter), "2.28";
+        10 ncclSend(sendbuff: Buffer, count: Count, datatype: Datatype, peer: Peer, comm: Communicator, stream: Stream) = Operation(Send), "2.7";
+        11 ncclRecv(recvbuff: Buffer, count: Count, datatype: Datatype, peer: Peer, comm: Communicator, stream: Stream) = Operation(Recv), "2.7";
+        12 ncclPutSignal(localbuff: Buffer, count: Count, datatype: Datatype, peer: Peer, window: Opaque, offset: Size, signal: Int, context: Int, flags: Int, comm: Communicator, stream: Stream) = Operation(PutSignal), "2.29";
+        13 ncclAllReduceConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, comm: Communicator, stream: Stream, config: Opaque) = Operation(AllReduce), "2.32";
+        14 ncclBroadcastConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, stream: Stream, config: Opaque) = Operation(Broadcast), "2.32";
+        15 ncclReduceConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, root: Root, comm: Communicator, stream: Stream, config: Opaque) = Operation(Reduce), "2.32";
+        16 ncclAllGatherConfig(sendbuff: Buffer, recvbuff: Buffer, sendcount: Count, datatype: Datatype, comm: Communicator, stream: Stream, config: Opaque) = Operation(AllGather), "2.32";
+        17 ncclReduceScatterConfig(sendbuff: Buffer, recvbuff: Buffer, recvcount: Count, datatype: Datatype, op: Reduction, comm: Communicator, stream: Stream, config: Opaque) = Operation(ReduceScatter), "2.32";
+        18 ncclAlltoAllConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, comm: Communicator, stream: Stream, config: Opaque) = Operation(AlltoAll), "2.32";
+        19 ncclGatherConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, stream: Stream, config: Opaque) = Operation(Gather), "2.32";
+        20 ncclScatterConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, stream: Stream, config: Opaque) = Operation(Scatter), "2.32";
+
+        // Groups: operations between start and end are launched together, at the end.
+        21 ncclGroupStart() = GroupStart, "2.0";
+        22 ncclGroupEnd() = GroupEnd, "2.0";
+        23 ncclGroupSimulateEnd(estimate: Opaque) = GroupSimulateEnd, "2.22";
+
+        // Communicators: born.
+        24 ncclCommInitRank(newcomm: NewCommunicator, nranks: RankCount, id: UniqueId, rank: Rank) = Create, "2.0";
+        25 ncclCommInitRankConfig(newcomm: NewCommunicator, nranks: RankCount, id: UniqueId, rank: Rank, config: Config) = Create, "2.14";
+        26 ncclCommInitRankScalable(newcomm: NewCommunicator, nranks: RankCount, rank: Rank, ids: IdCount, id: UniqueIds, config: Config) = Create, "2.23";
+        27 ncclCommInitAll(newcomms: NewCommunicators, devices: RankCount, list: Devices) = Create, "2.0";
+        28 ncclCommSplit(comm: Parent, color: Color, key: Int, newcomm: NewCommunicator, config: Config) = Create, "2.18";
+        29 ncclCommShrink(comm: Parent, exclude: Opaque, excluded: Int, newcomm: NewCommunicator, config: Config, flags: Int) = Create, "2.27";
+        30 ncclCommGrow(comm: Parent, nranks: RankCount, id: UniqueIds, rank: Rank, newcomm: NewCommunicator, config: Config) = Create, "2.29";
+
+        // Communicators: changed, and ended.
+        31 ncclCommFinalize(comm: Communicator) = Manage, "2.14";
+        32 ncclCommDestroy(comm: Communicator) = Destroy, "2.0";
+        33 ncclCommAbort(comm: Communicator) = Destroy, "2.4";
+        34 ncclCommRevoke(comm: Communicator, flags: Int) = Manage, "2.28";
+        35 ncclCommSuspend(comm: Communicator, flags: Int) = Manage, "2.29";
+        36 ncclCommResume(comm: Communicator) = Manage, "2.29";
+
+        // Asked before any communicator exists: shows that a door works on a machine with no GPU.
+        37 ncclGetUniqueId(id: Opaque) = Query, "2.0";
+        38 ncclGetVersion(version: Opaque) = Query, "2.0";
+    } };
+}
+
+/// What a wrapped function means to the tap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Meaning {
+    /// Moves data between ranks.
+    Operation(Operation),
+    /// Opens a group.
+    GroupStart,
+    /// Closes a group and launches what is in it.
+    GroupEnd,
+    /// Closes a group without launching what is in it.
+    GroupSimulateEnd,
+    /// Makes one communicator or several.
+    Create,
+    /// Acts on a communicator and leaves it in being.
+    Manage,
+    /// Ends a communicator.
+    Destroy,
+    /// Asks NCCL something.
+    Query,
+}
+
+/// An operation that moves data, by NCCL's name without the prefix.
+///
+/// `ncclBcast` is a `Broadcast`, and each `*Config` form is the operation it configures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operation {
+    /// Every rank gets the reduction of all ranks' data.
+    AllReduce,
+    /// Every rank gets the root's data.
+    Broadcast,
+    /// The root gets the reduction of all ranks' data.
+    Reduce,
+    /// Every rank gets all ranks' data.
+    AllGather,
+    /// Every rank gets one part of the reduction of all ranks' data.
+    ReduceScatter,
+    /// Every rank gets one part of every rank's data.
+    AlltoAll,
+    /// The root gets all ranks' data.
+    Gather,
+    /// Every rank gets one part of the root's data.
+    Scatter,
+    /// This rank's half of a point-to-point transfer to a peer.
+    Send,
+    /// This rank's half of a point-to-point transfer from a peer.
+    Recv,
+    /// A one-sided write into a peer's window.
+    PutSignal,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 11] = [
+        Self::AllReduce,
+        Self::Broadcast,
+        Self::Reduce,
+        Self::AllGather,
+        Self::ReduceScatter,
+        Self::AlltoAll,
+        Self::Gather,
+        Self::Scatter,
+        Self::Send,
+        Self::Recv,
+        Self::PutSignal,
+    ];
+
+    /// NCCL's name without the prefix, e.g. `AllReduce`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AllReduce => "AllReduce",
+            Self::Broadcast => "Broadcast",
+            Self::Reduce => "Reduce",
+            Self::AllGather => "AllGather",
+            Self::ReduceScatter => "ReduceScatter",
+            Self::AlltoAll => "AlltoAll",
+            Self::Gather => "Gather",
+            Self::Scatter => "Scatter",
+            Self::Send => "Send",
+            Self::Recv => "Recv",
+            Self::PutSignal => "PutSignal",
+        }
+    }
+}
+
+macro_rules! define_functions {
+    ($($id:literal $name:ident ( $($argument:ident : $type:ident),* ) = $meaning:ident $( ( $operation:ident ) )?, $since:literal;)*) => {
+        /// A function of the table, by its number.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[allow(non_camel_case_types)]
+        #[repr(u16)]
+        pub enum Function { $(
+            #[doc = concat!("`", stringify!($name), "`, since NCCL ", $since, ".")]
+            $name = $id,
+        )* }
+
+        impl Function {
+            /// Every function, in order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The function with this number, or `None`.
+            pub const fn from_id(id: u16) -> Option<Self> {
+                match id { $($id => Some(Self::$name),)* _ => None }
+            }
+
+            /// NCCL's name, e.g. `ncclAllReduce`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// What the function means to the tap.
+            pub const fn meaning(self) -> Meaning {
+                match self { $(Self::$name => Meaning::$meaning $( (Operation::$operation) )?,)* }
+            }
+
+            /// First release of NCCL that has it.
+            pub const fn since(self) -> &'static str {
+                match self { $(Self::$name => $since,)* }
+            }
+        }
+    };
+}
+wrapped_functions!(define_functions);
+
+impl Function {
+    /// The number that stands for the function in records.
+    pub const fn id(self) -> u16 {
+        self as u16
+    }
+
+    /// The operation, if the function moves data.
+    pub const fn operation(self) -> Option<Operation> {
+        match self.meaning() {
+            Meaning::Operation(operation) => Some(operation),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_run_from_one_without_gaps_and_lead_back_to_their_function() {
+        for (index, function) in Function::ALL.iter().enumerate() {
+            assert_eq!(usize::from(function.id()), index + 1, "{}", function.name());
+            assert_eq!(Function::from_id(function.id()), Some(*function));
+        }
+        assert_eq!(Function::from_id(0), None);
+        assert_eq!(Function::from_id(Function::ALL.len() as u16 + 1), None);
+    }
+
+    #[test]
+    fn every_operation_is_reached_by_some_function() {
+        for operation in Operation::ALL {
+            assert!(
+                Function::ALL.iter().any(|f| f.operation() == Some(operation)),
+                "{operation:?}"
+            );
+        }
+    }
+}

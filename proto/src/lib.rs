@@ -1,0 +1,50 @@
+//! The contract between the tap in a worker process and the collector.
+//!
+//! - [`v1`]: the messages, generated from `proto/nccltap/v1/tap.proto`, which explains them;
+//! - [`functions`]: the table of wrapped NCCL functions;
+//! - [`record`]: one call in 64 bytes;
+//! - [`ringfile`]: the file in shared memory that outlives a killed process;
+//! - [`address`]: where a collector listens.
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod datatype;
+pub mod functions;
+pub mod record;
+pub mod ringfile;
+
+/// Messages and service of `nccltap.v1`, generated; `cargo test -p nccltap-proto` compares them
+/// with the `.proto` and says how to write them anew.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+#[path = "generated/nccltap.v1.rs"]
+pub mod v1;
+
+pub use datatype::Datatype;
+pub use functions::{Function, Meaning, Operation};
+pub use record::{RECORD_SIZE, Record};
+
+/// Version of the contract. Raised when an older peer would misread a newer one.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// First eight bytes of a recording.
+pub const RECORDING_MAGIC: [u8; 8] = *b"NCCLREC1";
+
+/// Largest message either side sends, and the largest it accepts, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
+
+/// FNV-1a 64 of `bytes`, going on from `state`; start from [`FNV_START`].
+///
+/// Names a communicator's group by its `ncclUniqueId`: all ranks of a group hash the same bytes.
+pub const fn fnv1a(bytes: &[u8], state: u64) -> u64 {
+    let mut hash = state;
+    let mut index = 0;
+    while index < bytes.len() {
+        hash ^= bytes[index] as u64;
+        hash = hash.wrapping_mul(0x100_0000_01b3);
+        index += 1;
+    }
+    hash
+}
+
+/// The state FNV-1a 64 starts from.
+pub const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;

@@ -1,0 +1,104 @@
+//! The record: one call of NCCL, in 64 bytes.
+//!
+//! The same layout stands in the rings, in the ring file, on the wire and in recordings.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Bytes per record.
+pub const RECORD_SIZE: usize = 64;
+
+/// 64-bit words per record.
+pub const RECORD_WORDS: usize = RECORD_SIZE / 8;
+
+/// `datatype` of a call that has none.
+pub const NO_DATATYPE: u8 = u8::MAX;
+
+/// `peer` of a call that has none.
+pub const NO_PEER: i32 = -1;
+
+/// One call of a wrapped function, as the caller stated it.
+///
+/// Little endian. The producer writes it in two steps: everything but `end` and `result` before the
+/// call, these two after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Record {
+    /// When the call entered the tap, in ticks of the record clock.
+    pub start: u64,
+    /// When NCCL returned, in ticks. 0 while the call is inside NCCL.
+    pub end: u64,
+    /// `ncclComm_t` of the call, 0 when it has none.
+    pub communicator: u64,
+    /// `cudaStream_t` of the call, 0 for the default stream or when it has none.
+    pub stream: u64,
+    /// NCCL's count argument, in elements: total for AllReduce, Broadcast and Reduce, per rank for
+    /// AllGather and ReduceScatter, per peer for AlltoAll, Gather and Scatter.
+    pub count: u64,
+    /// Number of the function, see [`Function`](crate::functions::Function).
+    pub function: u16,
+    /// `ncclDataType_t`, or [`NO_DATATYPE`].
+    pub datatype: u8,
+    /// How many groups were open around the call; at most 255.
+    pub depth: u8,
+    /// Peer of a point-to-point call or root of a rooted one, as a rank of the communicator, or
+    /// [`NO_PEER`].
+    pub peer: i32,
+    /// `ncclRedOp_t` of a reduction, 0 when the call has none.
+    pub reduction: i32,
+    /// `ncclResult_t` that NCCL returned.
+    pub result: i32,
+    /// Number of the outermost group around the call within its thread, 0 when there is none.
+    pub group: u32,
+    /// Low 32 bits of the record's position in its ring: shows a torn or misplaced record.
+    pub sequence: u32,
+}
+
+const _: () = assert!(size_of::<Record>() == RECORD_SIZE && align_of::<Record>() == 8);
+
+impl Record {
+    /// The record as eight words, the form in which it is stored.
+    pub fn to_words(self) -> [u64; RECORD_WORDS] {
+        bytemuck::cast(self)
+    }
+
+    /// The record of these eight words.
+    pub fn from_words(words: [u64; RECORD_WORDS]) -> Self {
+        bytemuck::cast(words)
+    }
+
+    /// The record of these 64 bytes, wherever they lie.
+    pub fn from_bytes(bytes: &[u8; RECORD_SIZE]) -> Self {
+        bytemuck::pod_read_unaligned(bytes)
+    }
+}
+
+/// The records that a batch of raw bytes holds.
+///
+/// Bytes behind the last whole record are left out: check the length first.
+pub fn records(bytes: &[u8]) -> impl ExactSizeIterator<Item = Record> {
+    bytes.as_chunks::<RECORD_SIZE>().0.iter().map(Record::from_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn words_and_bytes_lead_back_to_the_record(words: [u64; RECORD_WORDS]) {
+            let record = Record::from_words(words);
+            prop_assert_eq!(record.to_words(), words);
+            let bytes: [u8; RECORD_SIZE] = bytemuck::cast(record);
+            prop_assert_eq!(Record::from_bytes(&bytes), record);
+        }
+    }
+
+    #[test]
+    fn end_and_result_have_a_word_that_nothing_written_earlier_needs() {
+        let record = Record { end: u64::MAX, reduction: 7, result: 3, ..Record::default() };
+        let words = record.to_words();
+        assert_eq!(words[1], u64::MAX);
+        assert_eq!(words[6], 7 | 3 << 32);
+    }
+}

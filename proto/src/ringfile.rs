@@ -1,0 +1,503 @@
+//! The ring file: what a tapped process leaves in shared memory, and a killed one leaves behind.
+//!
+//! The agent maps the file and writes it in place; nothing is copied on the way, so a completed
+//! call survives SIGKILL. The collector reads it once the owner is dead. The owner holds a POSIX
+//! record lock on the file for as long as it lives (`fcntl(F_SETLK)`): whoever can take the lock
+//! knows that the owner is gone, across pid namespaces too.
+//!
+//! ```text
+//! 0                     FileHeader                        one page
+//! HEADER_BYTES          CommunicatorEntry x COMMUNICATORS
+//! ...                   LibraryEntry x LIBRARIES
+//! page boundary         ring 0: RingHeader                one page
+//!                               Record x ring_records
+//!                       ring 1 ...
+//! ```
+//! The file is sparse: only what was used takes memory.
+
+use crate::record::{RECORD_SIZE, Record};
+use bytemuck::{Pod, Zeroable};
+use std::fmt;
+
+/// First eight bytes of a ring file.
+pub const MAGIC: [u8; 8] = *b"NCCLTAP\x01";
+
+/// Version of this layout. A reader refuses any other.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// File names are `nccltap-PID-INSTANCE.ring`, with INSTANCE in hexadecimal.
+pub const FILE_PREFIX: &str = "nccltap-";
+
+/// File names end so.
+pub const FILE_SUFFIX: &str = ".ring";
+
+/// Bytes of a page, the unit in which the file is laid out.
+pub const PAGE: usize = 4096;
+
+/// Bytes before the first communicator.
+pub const HEADER_BYTES: usize = PAGE;
+
+/// Communicators a process can describe. Further ones are counted as a fault.
+pub const COMMUNICATORS: usize = 4096;
+
+/// Copies of NCCL that can be told apart in one process. Further ones pass through unrecorded.
+pub const LIBRARIES: usize = 4;
+
+/// Kinds of trouble that have a counter in the header.
+pub const FAULTS: usize = 32;
+
+/// Most rings a file may have.
+pub const MAX_RINGS: u32 = 1024;
+
+/// Most records a ring may have.
+pub const MAX_RING_RECORDS: u64 = 1 << 20;
+
+/// Three clocks read at one instant, see `Anchor` in `tap.proto`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct AnchorEntry {
+    /// The clock of the records.
+    pub ticks: u64,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub monotonic_ns: u64,
+    /// CLOCK_REALTIME, nanoseconds since 1970.
+    pub realtime_ns: u64,
+}
+
+/// The first page of the file.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct FileHeader {
+    /// [`MAGIC`], written last.
+    pub magic: [u8; 8],
+    /// [`LAYOUT_VERSION`].
+    pub layout_version: u32,
+    /// [`RECORD_SIZE`].
+    pub record_size: u32,
+    /// Process id of the owner, in its own pid namespace.
+    pub pid: u32,
+    /// Its parent.
+    pub parent_pid: u32,
+    /// Field 22 of /proc/PID/stat.
+    pub start_time: u64,
+    /// See `Process.instance` in `tap.proto`.
+    pub instance: u64,
+    /// `Clock` of `tap.proto`.
+    pub clock: u32,
+    /// Rings the file has room for.
+    pub rings: u32,
+    /// Records per ring, a power of two.
+    pub ring_records: u64,
+    /// When the tap came to life.
+    pub started: AnchorEntry,
+    /// The latest anchor the drain thread took.
+    pub latest: AnchorEntry,
+    /// Calls that found no ring, cumulative.
+    pub unrecorded: u64,
+    /// Communicator entries in use.
+    pub communicators: u32,
+    /// Library entries in use.
+    pub libraries: u32,
+    /// Cumulative count per kind of trouble, in the order of agent/src/faults.rs.
+    pub faults: [u64; FAULTS],
+    /// Host name, padded with zeros.
+    pub host: [u8; 64],
+    /// NCCLTAP_JOB, padded with zeros.
+    pub job: [u8; 64],
+    /// Command line, arguments separated by a space, padded with zeros.
+    pub command_line: [u8; 2048],
+}
+
+/// The first page of a ring. Each block of 64 bytes has one writer, so that the producer's cache
+/// line is not taken away by the reader.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct RingHeader {
+    /// Records completed: the position after the last one. Written by the producer.
+    pub head: u64,
+    /// Records begun: `head`, or `head + 1` while a call is inside NCCL. Written by the producer.
+    pub open: u64,
+    /// Calls that found the ring full. Written by the producer.
+    pub dropped: u64,
+    _producer: [u64; 5],
+    /// Records taken by the collector for good; their room is free. Written by the drain thread.
+    pub tail: u64,
+    _drain: [u64; 7],
+    /// One of the `RING_*` states. Changes hands rarely.
+    pub state: u32,
+    /// `gettid` of the thread that writes the ring, or wrote it last.
+    pub thread: u32,
+    _rest: [u64; 7],
+}
+
+/// No thread has used the ring yet.
+pub const RING_UNUSED: u32 = 0;
+/// A thread is writing the ring.
+pub const RING_OWNED: u32 = 1;
+/// The thread has ended; what it wrote is still there, and another may take over.
+pub const RING_ORPHANED: u32 = 2;
+
+/// One communicator, see `Communicator` in `tap.proto`.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct CommunicatorEntry {
+    /// The `ncclComm_t`.
+    pub handle: u64,
+    /// Same on all ranks of the group, 0 when not known.
+    pub group: u64,
+    /// Group of the communicator it came from, 0 when none.
+    pub parent_group: u64,
+    /// Ticks when it came to be.
+    pub created: u64,
+    /// Ticks when its destroy was called, 0 while it lives.
+    pub destroyed: u64,
+    /// Size of the group, 0 when not known.
+    pub ranks: u32,
+    /// Rank in the group, -1 when not known.
+    pub rank: i32,
+    /// CUDA device, -1 when not known.
+    pub device: i32,
+    /// Copy of NCCL.
+    pub library: u32,
+    /// Function that made it.
+    pub created_by: u32,
+    /// 1 once the entry is complete. Written last.
+    pub ready: u32,
+    /// Name given by the application, padded with zeros.
+    pub name: [u8; 64],
+}
+
+/// One copy of NCCL, see `Library` in `tap.proto`.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct LibraryEntry {
+    /// As ncclGetVersion gives it, 0 when not known.
+    pub version: u32,
+    /// 1 once path and version are in place. Written last.
+    pub ready: u32,
+    /// Per function number: bit 0 resolved through a linkage table, bit 1 through dlsym.
+    pub doors: [u8; 64],
+    /// File it was loaded from, padded with zeros.
+    pub path: [u8; 1024],
+}
+
+/// Bit in [`LibraryEntry::doors`]: a caller's procedure linkage table leads to the tap.
+pub const DOOR_PLT: u8 = 1;
+/// Bit in [`LibraryEntry::doors`]: a caller took the address with dlsym or dlvsym.
+pub const DOOR_DLSYM: u8 = 2;
+
+const _: () = {
+    assert!(size_of::<FileHeader>() <= HEADER_BYTES);
+    assert!(size_of::<RingHeader>() == 192);
+};
+
+/// Where things lie in a file with so many rings of so many records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Rings the file has room for.
+    pub rings: u32,
+    /// Records per ring, a power of two.
+    pub ring_records: u64,
+}
+
+impl Layout {
+    /// Offset of communicator `index`.
+    pub const fn communicator(index: usize) -> usize {
+        HEADER_BYTES + index * size_of::<CommunicatorEntry>()
+    }
+
+    /// Offset of library `index`.
+    pub const fn library(index: usize) -> usize {
+        Self::communicator(COMMUNICATORS) + index * size_of::<LibraryEntry>()
+    }
+
+    /// Bytes before the first ring.
+    pub const fn prefix_bytes() -> usize {
+        Self::library(LIBRARIES).next_multiple_of(PAGE)
+    }
+
+    /// Bytes of one ring, header and records.
+    pub const fn ring_bytes(&self) -> usize {
+        (PAGE + self.ring_records as usize * RECORD_SIZE).next_multiple_of(PAGE)
+    }
+
+    /// Offset of the header of ring `index`.
+    pub const fn ring(&self, index: u32) -> usize {
+        Self::prefix_bytes() + index as usize * self.ring_bytes()
+    }
+
+    /// Offset of the first record of ring `index`.
+    pub const fn records(&self, index: u32) -> usize {
+        self.ring(index) + PAGE
+    }
+
+    /// Length of the file.
+    pub const fn file_bytes(&self) -> usize {
+        self.ring(self.rings)
+    }
+
+    /// Whether the numbers are ones this layout allows.
+    pub const fn is_valid(&self) -> bool {
+        self.rings >= 1
+            && self.rings <= MAX_RINGS
+            && self.ring_records.is_power_of_two()
+            && self.ring_records <= MAX_RING_RECORDS
+    }
+}
+
+/// Why bytes are not a ring file that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingFileError {
+    /// Shorter than a header.
+    TooShort {
+        /// Bytes there are.
+        bytes: usize,
+    },
+    /// The first bytes are not [`MAGIC`].
+    NotARingFile,
+    /// Another layout version.
+    Version {
+        /// The version the file has.
+        found: u32,
+    },
+    /// The header contradicts itself or the layout.
+    Impossible,
+    /// The file ends before the last ring that its header announces.
+    Truncated {
+        /// Bytes there are.
+        bytes: usize,
+        /// Bytes there should be.
+        expected: usize,
+    },
+}
+
+impl fmt::Display for RingFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::TooShort { bytes } => {
+                write!(f, "it has {bytes} bytes, fewer than the header of a ring file")
+            }
+            Self::NotARingFile => write!(f, "it is not a ring file of nccltap"),
+            Self::Version { found } => write!(
+                f,
+                "it has ring layout {found}, this version of nccltap reads {LAYOUT_VERSION}; \
+                 read it with the version that wrote it"
+            ),
+            Self::Impossible => write!(f, "its header is damaged"),
+            Self::Truncated { bytes, expected } => {
+                write!(f, "it is cut off: {bytes} bytes of {expected}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RingFileError {}
+
+/// A ring file, read as bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct RingFile<'a> {
+    bytes: &'a [u8],
+    /// The first page.
+    pub header: FileHeader,
+    /// Where things lie.
+    pub layout: Layout,
+}
+
+impl<'a> RingFile<'a> {
+    /// Reads the header and checks that everything it announces is there.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, RingFileError> {
+        let Some(first) = bytes.get(..HEADER_BYTES) else {
+            return Err(RingFileError::TooShort { bytes: bytes.len() });
+        };
+        let header: FileHeader = read(first, 0);
+        if header.magic != MAGIC {
+            return Err(RingFileError::NotARingFile);
+        }
+        if header.layout_version != LAYOUT_VERSION {
+            return Err(RingFileError::Version { found: header.layout_version });
+        }
+        let layout = Layout { rings: header.rings, ring_records: header.ring_records };
+        if !layout.is_valid()
+            || header.record_size as usize != RECORD_SIZE
+            || header.communicators as usize > COMMUNICATORS
+            || header.libraries as usize > LIBRARIES
+        {
+            return Err(RingFileError::Impossible);
+        }
+        if bytes.len() < layout.file_bytes() {
+            return Err(RingFileError::Truncated {
+                bytes: bytes.len(),
+                expected: layout.file_bytes(),
+            });
+        }
+        Ok(Self { bytes, header, layout })
+    }
+
+    /// The communicators that are completely described, with their numbers.
+    pub fn communicators(&self) -> impl Iterator<Item = (u32, CommunicatorEntry)> + use<'a> {
+        let bytes = self.bytes;
+        (0..self.header.communicators)
+            .map(move |index| (index, read(bytes, Layout::communicator(index as usize))))
+            .filter(|(_, entry): &(u32, CommunicatorEntry)| entry.ready == 1)
+    }
+
+    /// The copies of NCCL that are completely described, with their numbers.
+    pub fn libraries(&self) -> impl Iterator<Item = (u32, LibraryEntry)> + use<'a> {
+        let bytes = self.bytes;
+        (0..self.header.libraries)
+            .map(move |index| (index, read(bytes, Layout::library(index as usize))))
+            .filter(|(_, entry): &(u32, LibraryEntry)| entry.ready == 1)
+    }
+
+    /// The rings that some thread has used.
+    pub fn rings(&self) -> impl Iterator<Item = RingView<'a>> + use<'a> {
+        let Self { bytes, layout, .. } = *self;
+        (0..layout.rings)
+            .map(move |index| {
+                let records = layout.records(index);
+                let length = layout.ring_records as usize * RECORD_SIZE;
+                RingView {
+                    index,
+                    header: read(bytes, layout.ring(index)),
+                    slots: bytes.get(records..records + length).unwrap_or_default(),
+                }
+            })
+            .filter(|ring| ring.header.state != RING_UNUSED)
+    }
+}
+
+/// One ring of a [`RingFile`].
+#[derive(Clone, Copy, Debug)]
+pub struct RingView<'a> {
+    /// The ring, from 0.
+    pub index: u32,
+    /// Its header.
+    pub header: RingHeader,
+    slots: &'a [u8],
+}
+
+impl RingView<'_> {
+    /// Position of the first record that is still there and was not taken.
+    pub fn first(&self) -> u64 {
+        let capacity = (self.slots.len() / RECORD_SIZE) as u64;
+        self.header.tail.max(self.header.head.saturating_sub(capacity))
+    }
+
+    /// The completed records from `from` on, as many as are still there, with the position of the
+    /// first of them. Ends early at a record whose sequence number shows that it is torn.
+    pub fn completed(&self, from: u64) -> (u64, Vec<Record>) {
+        let first = from.max(self.first());
+        let records = (first..self.header.head)
+            .map_while(|position| self.at(position).filter(|r| r.sequence == position as u32))
+            .collect();
+        (first, records)
+    }
+
+    /// The call that was inside NCCL when the process died, if there was one.
+    pub fn in_flight(&self) -> Option<Record> {
+        (self.header.open == self.header.head.wrapping_add(1))
+            .then(|| self.at(self.header.head))
+            .flatten()
+            .filter(|record| record.sequence == self.header.head as u32)
+    }
+
+    fn at(&self, position: u64) -> Option<Record> {
+        let capacity = (self.slots.len() / RECORD_SIZE) as u64;
+        let index = position.checked_rem(capacity)? as usize * RECORD_SIZE;
+        let bytes = self.slots.get(index..index + RECORD_SIZE)?.try_into().ok()?;
+        Some(Record::from_bytes(bytes))
+    }
+}
+
+/// The text in a field that is padded with zeros.
+pub fn text(field: &[u8]) -> String {
+    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    String::from_utf8_lossy(field.get(..end).unwrap_or_default()).into_owned()
+}
+
+/// The value at `offset`, or zeros where the bytes end before it does.
+fn read<T: Pod>(bytes: &[u8], offset: usize) -> T {
+    bytes
+        .get(offset..offset.saturating_add(size_of::<T>()))
+        .map_or_else(T::zeroed, bytemuck::pod_read_unaligned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn file(layout: Layout) -> Vec<u8> {
+        let mut bytes = vec![0; layout.file_bytes()];
+        let header = FileHeader {
+            magic: MAGIC,
+            layout_version: LAYOUT_VERSION,
+            record_size: RECORD_SIZE as u32,
+            rings: layout.rings,
+            ring_records: layout.ring_records,
+            ..FileHeader::zeroed()
+        };
+        write(&mut bytes, 0, &header);
+        bytes
+    }
+
+    fn write<T: Pod>(bytes: &mut [u8], offset: usize, value: &T) {
+        bytes[offset..offset + size_of::<T>()].copy_from_slice(bytemuck::bytes_of(value));
+    }
+
+    const SMALL: Layout = Layout { rings: 2, ring_records: 8 };
+
+    #[test]
+    fn a_ring_gives_back_what_is_completed_and_names_what_is_in_flight() {
+        let mut bytes = file(SMALL);
+        let header =
+            RingHeader { head: 11, open: 12, tail: 5, state: RING_OWNED, ..RingHeader::zeroed() };
+        write(&mut bytes, SMALL.ring(1), &header);
+        for position in 5..12u64 {
+            let record = Record { sequence: position as u32, count: position, ..Record::default() };
+            let slot = SMALL.records(1) + (position % 8) as usize * RECORD_SIZE;
+            write(&mut bytes, slot, &record);
+        }
+        let file = RingFile::parse(&bytes).unwrap();
+        let rings: Vec<_> = file.rings().collect();
+        assert_eq!(rings.len(), 1);
+        let (first, records) = rings[0].completed(0);
+        assert_eq!(first, 5);
+        assert_eq!(records.iter().map(|r| r.count).collect::<Vec<_>>(), [5, 6, 7, 8, 9, 10]);
+        assert_eq!(rings[0].completed(9).0, 9);
+        assert_eq!(rings[0].in_flight().unwrap().count, 11);
+    }
+
+    #[test]
+    fn what_is_not_a_ring_file_is_refused_with_its_reason() {
+        assert_eq!(RingFile::parse(&[]).unwrap_err(), RingFileError::TooShort { bytes: 0 });
+        assert_eq!(RingFile::parse(&[7; PAGE]).unwrap_err(), RingFileError::NotARingFile);
+        let whole = file(SMALL);
+        let cut = &whole[..whole.len() - 1];
+        assert!(matches!(RingFile::parse(cut), Err(RingFileError::Truncated { .. })));
+        let mut other = whole.clone();
+        other[8] = 9;
+        assert_eq!(RingFile::parse(&other).unwrap_err(), RingFileError::Version { found: 9 });
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_file_never_panics(at in 0usize..16384, with: [u8; 16]) {
+            let mut bytes = file(SMALL);
+            let at = at.min(bytes.len() - with.len());
+            bytes[at..at + with.len()].copy_from_slice(&with);
+            for offset in [SMALL.ring(0), SMALL.ring(1)] {
+                write(&mut bytes, offset + 128, &RING_OWNED);
+                bytes[offset..offset + 16].copy_from_slice(&with);
+            }
+            if let Ok(file) = RingFile::parse(&bytes) {
+                for ring in file.rings() {
+                    prop_assert!(ring.completed(0).1.len() <= SMALL.ring_records as usize);
+                    ring.in_flight();
+                }
+                file.communicators().count();
+                file.libraries().count();
+            }
+        }
+    }
+}
