@@ -16,6 +16,7 @@ pub mod ringfile;
 /// Messages and service of `nccltap.v1`, generated; `cargo test -p nccltap-proto` compares them
 /// with the `.proto` and says how to write them anew.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
+#[rustfmt::skip]
 #[path = "generated/nccltap.v1.rs"]
 pub mod v1;
 
