@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     _rest: [u64; 7],
 }
 
-#[cfg(not(loom))]
+#[cfg(not(nccltap_loom))]
 const _: () = {
     use nccltap_proto::ringfile::RingHeader;
     use std::mem::offset_of;
@@ -272,7 +272,7 @@ mod tests {
         nccltap_proto::record::records(&bytes).collect()
     }
 
-    #[cfg(not(loom))]
+    #[cfg(not(nccltap_loom))]
     mod one_thread {
         use super::*;
 
@@ -337,8 +337,8 @@ mod tests {
         }
     }
 
-    /// Run with `RUSTFLAGS="--cfg loom" cargo test -p nccltap-agent --release ring`.
-    #[cfg(loom)]
+    /// Run with `RUSTFLAGS="--cfg nccltap_loom" cargo test -p nccltap-agent --release ring`.
+    #[cfg(nccltap_loom)]
     mod model {
         use super::*;
         use loom::sync::Arc;

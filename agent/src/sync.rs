@@ -1,9 +1,9 @@
-//! Atomics: the standard ones, or loom's when the ring is model-checked (`--cfg loom`).
+//! Atomics: the standard ones, or loom's when the ring is model-checked (`--cfg nccltap_loom`).
 
-#[cfg(not(loom))]
+#[cfg(not(nccltap_loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-#[cfg(loom)]
+#[cfg(nccltap_loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Locks `mutex`, whether or not a panic left it behind.
