@@ -5,7 +5,6 @@
 //! and the collector tells its owners apart by their lifetimes.
 #![allow(unsafe_code)]
 
-use crate::clock;
 use crate::faults::{self, Fault};
 use crate::ffi::{self, Call, CommunicatorHandle, ConfigHead};
 use crate::life::Agent;
@@ -53,6 +52,22 @@ struct Unfinished {
     /// Where NCCL puts the handle.
     place: usize,
     facts: Facts,
+}
+
+/// A call that makes communicators, after it has come back from NCCL.
+#[derive(Clone, Copy)]
+pub(crate) struct Creation<'a> {
+    /// Copy of NCCL.
+    pub(crate) library: usize,
+    /// Number of the function.
+    pub(crate) function: u16,
+    pub(crate) call: &'a Call,
+    /// `ncclResult_t`.
+    pub(crate) result: i32,
+    /// Whether a group is open around it.
+    pub(crate) in_group: bool,
+    /// Ticks before the call.
+    pub(crate) started: u64,
 }
 
 /// What the arguments of a creating call say.
@@ -104,26 +119,15 @@ impl Communicators {
     /// A creating call has come back from NCCL.
     ///
     /// # Safety
-    /// `call` is that of the caller, whose pointers are still valid.
-    pub(crate) unsafe fn created(
-        &self,
-        agent: &Agent,
-        library: usize,
-        function: u16,
-        call: &Call,
-        result: i32,
-        in_group: bool,
-        started: u64,
-    ) {
-        if result != ffi::SUCCESS && result != ffi::IN_PROGRESS {
-            return;
-        }
-        if call.created.is_null() {
+    /// The pointers in `creation.call` are the caller's, and still valid.
+    pub(crate) unsafe fn created(&self, agent: &Agent, creation: &Creation<'_>) {
+        let Creation { library, call, result, in_group, .. } = *creation;
+        if (result != ffi::SUCCESS && result != ffi::IN_PROGRESS) || call.created.is_null() {
             return;
         }
         let mut book = lock(&self.book);
         // SAFETY: by the contract of this function.
-        let facts = unsafe { book.facts(self, agent, library, function, call, started) };
+        let facts = unsafe { book.facts(self, agent, creation) };
         let count = if call.created_count > 0 { call.created_count } else { call.ranks };
         for index in 0..count.max(0) {
             // SAFETY: NCCL has been told to write that many handles there.
@@ -289,11 +293,9 @@ impl Book {
         &mut self,
         communicators: &Communicators,
         agent: &Agent,
-        library: usize,
-        function: u16,
-        call: &Call,
-        started: u64,
+        creation: &Creation<'_>,
     ) -> Facts {
+        let Creation { library, function, call, started, .. } = *creation;
         let parent = self.entries.get(&(call.parent as u64)).copied();
         let parent = parent.map(|index| agent.file.communicator(index));
         let parent_group = parent.map_or(0, |entry| entry.group);
@@ -325,7 +327,7 @@ impl Book {
             rank: call.rank,
             library,
             created_by: function,
-            created: if started == 0 { clock::now_slow() } else { started },
+            created: started,
             // SAFETY: the caller's configuration.
             name: unsafe { ConfigHead::name(call.config) },
         }

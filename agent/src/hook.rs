@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use crate::clock;
-use crate::communicators::Communicators;
+use crate::communicators::Creation;
 use crate::ffi::*;
 use crate::life::{self, Agent};
 use crate::record;
@@ -14,7 +14,7 @@ use crate::resolve::libraries::{self, Address};
 use crate::resolve::linkage::{Cache, resolve_for_thunk};
 use nccltap_proto::functions::{Function, Meaning};
 use nccltap_proto::ringfile::LIBRARIES;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs what is not on the hot path. A panic in it is counted and goes no further.
@@ -45,9 +45,11 @@ macro_rules! define_hooks {
                 #[allow(unused_mut)]
                 let mut call = Call::new();
                 $($argument.note(&mut call);)*
+                let address = libraries::real(LIBRARY, index_of(FUNCTION));
                 // SAFETY: a wrapper is handed out only after the address of its function was stored.
-                let real: unsafe extern "C-unwind" fn($($type),*) -> c_int =
-                    unsafe { std::mem::transmute(libraries::real(LIBRARY, index_of(FUNCTION))) };
+                let real = unsafe {
+                    std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn($($type),*) -> c_int>(address)
+                };
                 around::<LIBRARY>(FUNCTION, &call, #[inline(always)] || {
                     // SAFETY: the caller's own arguments.
                     unsafe { real($($argument),*) }
@@ -132,24 +134,22 @@ fn around<const LIBRARY: usize>(
             let started = clock::now_slow();
             let result = recorded::<LIBRARY>(function, call, real);
             with_agent(|agent| {
-                let known: &Communicators = &agent.communicators;
-                let in_group = record::in_group();
+                let (function, in_group) = (function.id(), record::in_group());
+                let creation =
+                    Creation { library: LIBRARY, function, call, result, in_group, started };
                 // SAFETY: the caller's own pointers, which are valid until this call returns.
-                unsafe {
-                    known.created(agent, LIBRARY, function.id(), call, result, in_group, started);
-                }
+                unsafe { agent.communicators.created(agent, &creation) };
             });
             result
         }
         Meaning::Destroy => {
             let now = clock::now_slow();
             with_agent(|agent| agent.communicators.ends(agent, call.communicator, now));
-            // The handle is nobody's after the call: do not ask what it is.
-            let nobody = Call { communicator: std::ptr::null_mut(), ..*call };
             let opened = record::begin(function.id(), call);
             let result = real();
             if opened {
-                record::finish(LIBRARY, nobody.communicator, result);
+                // The handle is nobody's after the call: do not ask what it is.
+                record::finish(LIBRARY, std::ptr::null_mut(), result);
             }
             result
         }
