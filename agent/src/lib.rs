@@ -10,12 +10,12 @@
 //! ```
 //!
 //! What must hold, whatever happens here: the host's call goes through with its own arguments and
-//! comes back with NCCL's own result. Trouble is counted ([`faults`]) and stepped around.
+//! comes back with NCCL's own result. Trouble is counted (`faults`) and stepped around.
 //!
 //! Until the first communicator nothing happens in a process: no thread, no allocation, no file.
 //!
 //! `unsafe` is in the modules that say `#![allow(unsafe_code)]` and nowhere else. Everything that
-//! knows the processor is in [`arch`].
+//! knows the processor is in `arch`.
 #![deny(unsafe_code)]
 // A test binary exports nothing, so that it does not interpose itself: the doors have no callers.
 #![cfg_attr(test, allow(dead_code))]
