@@ -45,6 +45,8 @@ pub(crate) fn now_slow() -> u64 {
 }
 
 /// Nanoseconds on a clock of the kernel.
+#[cold]
+#[inline(never)]
 pub(crate) fn kernel(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is valid; these clocks exist on every Linux.

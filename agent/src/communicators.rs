@@ -15,7 +15,7 @@ use nccltap_proto::ringfile::{COMMUNICATORS, CommunicatorEntry};
 use nccltap_proto::{FNV_START, fnv1a};
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 
 /// Places in the table of living handles: twice as many as can ever be in it.
 const PLACES: usize = 2 * COMMUNICATORS;
@@ -29,6 +29,8 @@ pub(crate) struct Communicators {
     alive: Box<[AtomicU64]>,
     /// Goes up with every change of a fact, so that the drain thread knows when to look.
     changes: AtomicU64,
+    /// How many are in `Book::unfinished`: most groups create nothing, and need no lock to know it.
+    unfinished: AtomicUsize,
     book: Mutex<Book>,
 }
 
@@ -88,6 +90,7 @@ impl Communicators {
         Self {
             alive: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
             changes: AtomicU64::new(0),
+            unfinished: AtomicUsize::new(0),
             book: Mutex::default(),
         }
     }
@@ -146,6 +149,7 @@ impl Communicators {
                 };
                 if book.unfinished.len() < COMMUNICATORS {
                     book.unfinished.push(unfinished);
+                    self.unfinished.store(book.unfinished.len(), Release);
                 }
             }
             if !handle.is_null() {
@@ -157,6 +161,11 @@ impl Communicators {
         }
     }
 
+    /// Whether communicators were born in groups that are still open.
+    pub(crate) fn any_unfinished(&self) -> bool {
+        self.unfinished.load(Acquire) != 0
+    }
+
     /// The outermost group of this thread has ended: communicators born in it are complete.
     ///
     /// # Safety
@@ -164,13 +173,11 @@ impl Communicators {
     pub(crate) unsafe fn group_ended(&self, agent: &Agent) {
         let thread = ffi::thread_id();
         let mut book = lock(&self.book);
-        if book.unfinished.is_empty() {
-            return;
-        }
-        let (mine, others) =
-            std::mem::take(&mut book.unfinished).into_iter().partition(|u| u.thread == thread);
+        let (mine, others) = std::mem::take(&mut book.unfinished)
+            .into_iter()
+            .partition::<Vec<_>, _>(|unfinished| unfinished.thread == thread);
+        self.unfinished.store(others.len(), Release);
         book.unfinished = others;
-        let mine: Vec<Unfinished> = mine;
         for unfinished in mine {
             // SAFETY: by the contract of this function.
             let handle = unsafe { (unfinished.place as *const CommunicatorHandle).read_volatile() };

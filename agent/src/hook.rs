@@ -123,7 +123,9 @@ fn around<const LIBRARY: usize>(
         }
         Meaning::GroupEnd | Meaning::GroupSimulateEnd => {
             let result = recorded::<LIBRARY>(function, call, real);
-            if record::group_ended() {
+            if record::group_ended()
+                && life::agent().is_some_and(|agent| agent.communicators.any_unfinished())
+            {
                 // SAFETY: the caller keeps its handles' places valid until the group has ended.
                 with_agent(|agent| unsafe { agent.communicators.group_ended(agent) });
             }
