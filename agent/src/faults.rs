@@ -42,7 +42,7 @@ faults! {
     TooManyLibraries = "too_many_libraries";
     /// More communicators than can be described in one process.
     TooManyCommunicators = "too_many_communicators";
-    /// Calls into NCCL before the tap came to life in this process.
+    /// Calls on a communicator before the tap came to life in this process.
     BeforeStart = "before_start";
     /// A panic inside the tap, caught.
     Panic = "panic";
