@@ -15,6 +15,8 @@
 //!   recording;
 //! - [`outputs`]: rows, text, metrics, HTTP;
 //! - [`server`]: a collector with its sockets, running;
+//! - [`private`]: such a collector for the time of one command, and [`preload`], which brings the
+//!   tap into it;
 //! - [`replay`]: a recording, as the collector it was taken by;
 //! - [`client`]: asks a collector that runs elsewhere;
 //! - [`commands`]: one module per command of `nccltap`.
@@ -26,6 +28,8 @@ pub mod commands;
 pub mod ingest;
 pub mod ledger;
 pub mod outputs;
+pub mod preload;
+pub mod private;
 pub mod process;
 pub mod recording;
 pub mod recovery;

@@ -2,7 +2,9 @@
 
 mod recover;
 mod report;
+mod run;
 mod serve;
+mod signals;
 
 use clap::{Parser, Subcommand};
 use std::io::{IsTerminal, Write};
@@ -19,6 +21,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Run(run::Run),
     Report(report::Report),
     Recover(recover::Recover),
 }
@@ -33,6 +36,7 @@ impl Cli {
         });
         let done = match self.command {
             Command::Serve(serve) => serve.run(),
+            Command::Run(run) => run.run(),
             Command::Report(report) => report.run(),
             Command::Recover(recover) => recover.run(),
         };

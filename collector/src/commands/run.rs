@@ -1,0 +1,143 @@
+//! `nccltap run`: a command with the tap in it, and the report of what it did.
+
+use super::runtime;
+use super::signals::Signals;
+use crate::client::{self, Target};
+use crate::outputs::rows::{View, json};
+use crate::preload::{find_library, joined, nameable};
+use crate::private::PrivateCollector;
+use anyhow::Context;
+use nccltap_proto::address::Address;
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, ExitStatus};
+use std::time::Duration;
+use tokio::process::{Child, Command};
+
+/// How long processes that outlive the command are waited for.
+const SETTLE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Runs a command with the tap in it and in its children, and prints the report at the end
+///
+/// The report goes to stderr, so that the command's own output stays clean. The exit code is the
+/// command's, 128 + N when signal N ended it. LD_PRELOAD is joined, not replaced.
+#[derive(Debug, clap::Args)]
+pub(super) struct Run {
+    /// Keep every message in FILE, for `nccltap report FILE`; a file that exists is not overwritten
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+
+    /// Print no report
+    #[arg(long)]
+    quiet: bool,
+
+    /// Write the rows of the report to FILE, as `nccltap report --format json` prints them
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
+    /// Report to this collector, which is running already; its report is `nccltap report`'s to
+    /// print. By default the command gets a collector of its own
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["record", "report"])]
+    collector: Option<Address>,
+
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+impl Run {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let library = find_library()?;
+        runtime()?.block_on(async {
+            match &self.collector {
+                Some(address) => self.with(address, &library).await,
+                None => self.with_own(&library).await,
+            }
+        })
+    }
+
+    async fn with_own(&self, library: &Path) -> anyhow::Result<ExitCode> {
+        let own = PrivateCollector::start(self.record.as_deref()).await?;
+        let mut signals = Signals::catch()?;
+        let ended = match spawn(&self.command, own.environment(library)?) {
+            Ok(child) => supervise(child, &mut signals).await?,
+            Err(code) => return Ok(code),
+        };
+        let running = tokio::select! {
+            running = own.settle(SETTLE_WITHIN) => running,
+            // Whoever does not want to wait sees what there is.
+            _ = signals.next() => 0,
+        };
+        if !self.quiet {
+            eprint!("\n{}", own.report());
+            if running > 0 {
+                eprintln!(
+                    "warning: {running} processes have not ended; what they do from now on is in \
+                     no report"
+                );
+            }
+        }
+        if let Some(path) = &self.report {
+            std::fs::write(path, json(&own.rows(View::Operations))?)
+                .with_context(|| format!("the report cannot be written to {}", path.display()))?;
+        }
+        own.stop().await?;
+        Ok(exit_code(ended))
+    }
+
+    async fn with(&self, address: &Address, library: &Path) -> anyhow::Result<ExitCode> {
+        let token = std::env::var("NCCLTAP_TOKEN").ok();
+        let target = Target::Collector(address.clone());
+        client::get(&target, "/ready", token.as_deref()).await?;
+        let links = tempfile::tempdir().context("a directory for a link cannot be made")?;
+        let library = nameable(library, links.path())?;
+        let preload = joined(&library, std::env::var_os("LD_PRELOAD").as_deref());
+        let environment =
+            vec![("LD_PRELOAD", preload), ("NCCLTAP_COLLECTOR", address.to_string().into())];
+        let mut signals = Signals::catch()?;
+        let ended = match spawn(&self.command, environment) {
+            Ok(child) => supervise(child, &mut signals).await?,
+            Err(code) => return Ok(code),
+        };
+        if !self.quiet {
+            eprintln!("\nThe counts are at the collector: nccltap report --collector {address}");
+        }
+        Ok(exit_code(ended))
+    }
+}
+
+/// Starts a command. One that cannot be started gives the exit code that a shell would.
+pub(super) fn spawn(
+    command: &[OsString],
+    environment: Vec<(&'static str, OsString)>,
+) -> Result<Child, ExitCode> {
+    let Some((program, arguments)) = command.split_first() else { return Err(ExitCode::from(2)) };
+    Command::new(program).args(arguments).envs(environment).spawn().map_err(|error| {
+        eprintln!("nccltap: {} cannot be run: {error}", Path::new(program).display());
+        ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
+    })
+}
+
+/// Waits for a command, and hands on the signals that come meanwhile.
+pub(super) async fn supervise(
+    mut child: Child,
+    signals: &mut Signals,
+) -> anyhow::Result<ExitStatus> {
+    loop {
+        tokio::select! {
+            ended = child.wait() => return Ok(ended?),
+            signal = signals.next() => {
+                if let Some(pid) = child.id() {
+                    signals.hand_on(signal, pid);
+                }
+            }
+        }
+    }
+}
+
+/// The exit code that tells how a command ended.
+pub(super) fn exit_code(ended: ExitStatus) -> ExitCode {
+    let code = ended.code().or_else(|| ended.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

@@ -1,0 +1,99 @@
+//! The tap on disk, and how it gets into a command.
+
+use anyhow::{Context, bail};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// File name of the tap.
+pub const LIBRARY: &str = "libnccltap.so";
+
+/// Environment variable that says where the tap is.
+pub const LIBRARY_VARIABLE: &str = "NCCLTAP_LIBRARY";
+
+/// Where the tap is looked for beside the command `nccltap`.
+const PLACES: [&str; 3] = ["", "../lib", "../lib/nccltap"];
+
+/// Finds `libnccltap.so`: where `NCCLTAP_LIBRARY` says, or beside this command.
+pub fn find_library() -> anyhow::Result<PathBuf> {
+    if let Some(named) = std::env::var_os(LIBRARY_VARIABLE).filter(|named| !named.is_empty()) {
+        return PathBuf::from(&named)
+            .canonicalize()
+            .with_context(|| format!("{LIBRARY_VARIABLE} names {}", Path::new(&named).display()));
+    }
+    let command = std::env::current_exe().context("this command does not know where it is")?;
+    let beside = command.parent().unwrap_or(Path::new("/"));
+    for place in PLACES {
+        if let Ok(found) = beside.join(place).join(LIBRARY).canonicalize() {
+            return Ok(found);
+        }
+    }
+    bail!(
+        "{LIBRARY} is neither in {} nor in ../lib or ../lib/nccltap of it; set {LIBRARY_VARIABLE} \
+         to its path",
+        beside.display()
+    )
+}
+
+/// A path by which `LD_PRELOAD` can name the library: one without spaces and colons, which separate
+/// names there. If need be a link in `directory`.
+pub fn nameable(library: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
+    if !separates(library.as_os_str()) {
+        return Ok(library.to_owned());
+    }
+    let link = directory.join(LIBRARY);
+    if separates(link.as_os_str()) {
+        bail!("LD_PRELOAD cannot name {}: it has a space or a colon in it", library.display());
+    }
+    if link.symlink_metadata().is_err() {
+        std::os::unix::fs::symlink(library, &link)
+            .with_context(|| format!("{} cannot be made", link.display()))?;
+    }
+    Ok(link)
+}
+
+fn separates(path: &OsStr) -> bool {
+    path.as_bytes().iter().any(|byte| matches!(byte, b' ' | b':'))
+}
+
+/// The value of `LD_PRELOAD` with `library` in front of what is there.
+pub fn joined(library: &Path, there: Option<&OsStr>) -> OsString {
+    let there = there.map(OsStr::as_bytes).unwrap_or_default();
+    let tap = library.as_os_str().as_bytes();
+    let others = there.split(|byte| matches!(byte, b' ' | b':'));
+    let others = others.filter(|name| !name.is_empty() && *name != tap);
+    let names: Vec<&[u8]> = std::iter::once(tap).chain(others).collect();
+    OsString::from_vec(names.join(&b':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tap_joins_what_is_preloaded_already() {
+        let tap = Path::new("/a/libnccltap.so");
+        for (there, joined_text) in [
+            ("", "/a/libnccltap.so"),
+            ("/b.so", "/a/libnccltap.so:/b.so"),
+            ("/b.so /c.so", "/a/libnccltap.so:/b.so:/c.so"),
+            ("/b.so:/a/libnccltap.so", "/a/libnccltap.so:/b.so"),
+        ] {
+            assert_eq!(joined(tap, Some(OsStr::new(there))), joined_text);
+        }
+        assert_eq!(joined(tap, None), "/a/libnccltap.so");
+    }
+
+    #[test]
+    fn a_path_that_ld_preload_cannot_name_is_reached_by_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let spaced = dir.path().join("a b");
+        std::fs::create_dir(&spaced).unwrap();
+        let library = spaced.join(LIBRARY);
+        std::fs::write(&library, "").unwrap();
+        let link = nameable(&library, dir.path()).unwrap();
+        assert_eq!(link.canonicalize().unwrap(), library.canonicalize().unwrap());
+        assert_eq!(nameable(&link, &spaced).unwrap(), link);
+        assert!(nameable(&library, &spaced).is_err());
+    }
+}
