@@ -7,7 +7,7 @@
 use crate::clock;
 use crate::faults::{self, Fault};
 use crate::ring::{Producer, Reader, Shared, Slot};
-use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sync::Ordering::{AcqRel, Relaxed, Release};
 use crate::sync::{AtomicU32, AtomicU64, lock as lock_mutex};
 use nccltap_proto::RECORD_SIZE;
 use nccltap_proto::ringfile::{
@@ -254,11 +254,6 @@ impl RingFile {
     /// Says how many communicators there are.
     pub(crate) fn publish_communicators(&self, count: u32) {
         self.header_u32(offset_of!(FileHeader, communicators)).store(count, Release);
-    }
-
-    /// How many communicators there are.
-    pub(crate) fn communicators(&self) -> u32 {
-        self.header_u32(offset_of!(FileHeader, communicators)).load(Acquire)
     }
 
     /// Writes what is known of a copy of NCCL.

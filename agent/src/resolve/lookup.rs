@@ -132,8 +132,7 @@ pub(crate) fn in_libc_scope(handle: *mut c_void, name: &CStr) -> usize {
 }
 
 /// Address of `name` in the loaded object `path`. 0 when it is not there.
-pub(crate) fn in_object(path: &[u8], name: &CStr) -> usize {
-    let Ok(path) = std::ffi::CString::new(path) else { return 0 };
+pub(crate) fn in_object(path: &CStr, name: &CStr) -> usize {
     // SAFETY: opens nothing new, and gives the reference back.
     unsafe {
         let handle = libc::dlopen(path.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
