@@ -267,7 +267,7 @@ impl RingFile {
         }
     }
 
-    /// Writes the latest anchor and the fault counts. Called by the drain thread.
+    /// Writes the latest anchor and the fault counts.
     pub(crate) fn write_status(&self, anchor: AnchorEntry) {
         let latest = offset_of!(FileHeader, latest);
         for (index, value) in
@@ -276,9 +276,14 @@ impl RingFile {
             self.header_u64(latest + index * 8).store(value, Release);
         }
         for (fault, count) in faults::counts() {
-            let offset = offset_of!(FileHeader, faults) + fault as usize * 8;
-            self.header_u64(offset).store(count, Relaxed);
+            self.write_fault(fault, count);
         }
+    }
+
+    /// Writes how often a kind of trouble has occurred.
+    pub(crate) fn write_fault(&self, fault: Fault, count: u64) {
+        let offset = offset_of!(FileHeader, faults) + fault as usize * 8;
+        self.header_u64(offset).fetch_max(count, Relaxed);
     }
 
     /// Calls that found no ring.
