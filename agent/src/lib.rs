@@ -1,1 +1,51 @@
-//! The tap.
+//! `libnccltap.so`: preloaded into a process, it records every NCCL call the process makes.
+//!
+//! ```text
+//! caller's PLT ──> arch (thunk) ──> resolve (which copy of NCCL?) ─┐
+//! dlsym        ──> arch (trampoline) ──> resolve ──────────────────┤
+//!                                                                  v
+//!                 hook (one wrapper per function and copy) ──> record ──> ring
+//!                       │ communicators born and ended ──> communicators
+//!                       │ first communicator ──> life ──> drain ──> uplink ──> collector
+//! ```
+//!
+//! What must hold, whatever happens here: the host's call goes through with its own arguments and
+//! comes back with NCCL's own result. Trouble is counted (`faults`) and stepped around.
+//!
+//! Until the first communicator nothing happens in a process: no thread, no allocation, no file.
+//!
+//! `unsafe` is in the modules that say `#![allow(unsafe_code)]` and nowhere else. Everything that
+//! knows the processor is in `arch`.
+#![deny(unsafe_code)]
+// A test binary exports nothing, so that it does not interpose itself: the doors have no callers.
+#![cfg_attr(test, allow(dead_code))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::print_stdout,
+        clippy::print_stderr
+    )
+)]
+
+mod arch;
+mod clock;
+mod communicators;
+#[cfg(test)]
+mod coverage;
+mod drain;
+mod faults;
+mod ffi;
+mod hook;
+mod life;
+mod mapping;
+mod record;
+mod resolve;
+mod ring;
+mod settings;
+mod sync;
+mod thread;
+mod uplink;

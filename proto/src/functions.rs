@@ -32,14 +32,14 @@ macro_rules! wrapped_functions {
         10 ncclSend(sendbuff: Buffer, count: Count, datatype: Datatype, peer: Peer, comm: Communicator, stream: Stream) = Operation(Send), "2.7";
         11 ncclRecv(recvbuff: Buffer, count: Count, datatype: Datatype, peer: Peer, comm: Communicator, stream: Stream) = Operation(Recv), "2.7";
         12 ncclPutSignal(localbuff: Buffer, count: Count, datatype: Datatype, peer: Peer, window: Opaque, offset: Size, signal: Int, context: Int, flags: Int, comm: Communicator, stream: Stream) = Operation(PutSignal), "2.29";
-        13 ncclAllReduceConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, comm: Communicator, stream: Stream, config: Opaque) = Operation(AllReduce), "2.32";
-        14 ncclBroadcastConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, stream: Stream, config: Opaque) = Operation(Broadcast), "2.32";
-        15 ncclReduceConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, root: Root, comm: Communicator, stream: Stream, config: Opaque) = Operation(Reduce), "2.32";
-        16 ncclAllGatherConfig(sendbuff: Buffer, recvbuff: Buffer, sendcount: Count, datatype: Datatype, comm: Communicator, stream: Stream, config: Opaque) = Operation(AllGather), "2.32";
-        17 ncclReduceScatterConfig(sendbuff: Buffer, recvbuff: Buffer, recvcount: Count, datatype: Datatype, op: Reduction, comm: Communicator, stream: Stream, config: Opaque) = Operation(ReduceScatter), "2.32";
-        18 ncclAlltoAllConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, comm: Communicator, stream: Stream, config: Opaque) = Operation(AlltoAll), "2.32";
-        19 ncclGatherConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, stream: Stream, config: Opaque) = Operation(Gather), "2.32";
-        20 ncclScatterConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, stream: Stream, config: Opaque) = Operation(Scatter), "2.32";
+        13 ncclAllReduceConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, comm: Communicator, stream: Stream, config: Opaque) = Operation(AllReduce), "2.31";
+        14 ncclBroadcastConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, stream: Stream, config: Opaque) = Operation(Broadcast), "2.31";
+        15 ncclReduceConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, root: Root, comm: Communicator, stream: Stream, config: Opaque) = Operation(Reduce), "2.31";
+        16 ncclAllGatherConfig(sendbuff: Buffer, recvbuff: Buffer, sendcount: Count, datatype: Datatype, comm: Communicator, stream: Stream, config: Opaque) = Operation(AllGather), "2.31";
+        17 ncclReduceScatterConfig(sendbuff: Buffer, recvbuff: Buffer, recvcount: Count, datatype: Datatype, op: Reduction, comm: Communicator, stream: Stream, config: Opaque) = Operation(ReduceScatter), "2.31";
+        18 ncclAlltoAllConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, comm: Communicator, stream: Stream, config: Opaque) = Operation(AlltoAll), "2.31";
+        19 ncclGatherConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, stream: Stream, config: Opaque) = Operation(Gather), "2.31";
+        20 ncclScatterConfig(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, stream: Stream, config: Opaque) = Operation(Scatter), "2.31";
 
         // Groups: operations between start and end are launched together, at the end.
         21 ncclGroupStart() = GroupStart, "2.0";
@@ -66,6 +66,9 @@ macro_rules! wrapped_functions {
         // Asked before any communicator exists: shows that a door works on a machine with no GPU.
         37 ncclGetUniqueId(id: Opaque) = Query, "2.0";
         38 ncclGetVersion(version: Opaque) = Query, "2.0";
+
+        // From here on kernels may send by themselves, which no wrapper can see.
+        39 ncclDevCommCreate(comm: Communicator, requirements: Opaque, devcomm: Opaque) = Manage, "2.28";
     } };
 }
 

@@ -1,0 +1,367 @@
+//! The drain thread: takes what the rings hold and what is known, and makes reports of it.
+//!
+//! It is the only thread of ours in the host: named, with all signals blocked, so that the host's
+//! signals go to the host's threads. It sleeps between 1 and 20 milliseconds; polling without sleep
+//! would cost the calling threads four times as much, since ring headers would travel between cores.
+#![allow(unsafe_code)]
+
+use crate::clock;
+use crate::faults;
+use crate::hook::shielded;
+use crate::life::Agent;
+use crate::mapping;
+use crate::resolve::libraries;
+use crate::uplink;
+use nccltap_proto::functions::Function;
+use nccltap_proto::ringfile::{DOOR_DLSYM, DOOR_PLT, LibraryEntry, text};
+use nccltap_proto::{PROTOCOL_VERSION, RECORD_SIZE, v1};
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::time::{Duration, Instant};
+
+/// Most records of one batch.
+const BATCH_RECORDS: u64 = 4096;
+/// Most records of one report, over all rings: 2 MiB, half of the largest message.
+const REPORT_RECORDS: u64 = 32_768;
+/// A call that has been inside NCCL for longer is reported as in flight.
+const LONG_CALL_NS: u64 = 1_000_000_000;
+/// A report is sent at least so often, so that the collector knows the process is alive.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How the end of the process and the drain thread meet.
+#[derive(Default)]
+pub(crate) struct Exit {
+    asked: AtomicBool,
+    done: AtomicBool,
+    notify: tokio::sync::Notify,
+}
+
+impl Exit {
+    /// Asks the drain thread to send the rest, and waits until it has, at most `patience`. It
+    /// waits by sleeping: at this point of a process nothing finer can be relied on.
+    #[cfg_attr(test, allow(dead_code))]
+    pub(crate) fn wait(&self, patience: Duration) {
+        self.asked.store(true, Release);
+        self.notify.notify_one();
+        let until = Instant::now() + patience;
+        while !self.done.load(Acquire) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Whether the process is ending.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.load(Acquire)
+    }
+
+    /// Returns when the process is ending.
+    pub(crate) async fn asked(&self) {
+        while !self.is_asked() {
+            self.notify.notified().await;
+        }
+    }
+
+    /// There is nothing more to wait for.
+    pub(crate) fn done(&self) {
+        self.done.store(true, Release);
+    }
+}
+
+/// Starts the drain thread. False when it cannot be started.
+pub(crate) fn spawn(agent: &'static Agent) -> bool {
+    let spawned = with_signals_blocked(|| {
+        std::thread::Builder::new().name("nccltap".to_owned()).stack_size(512 << 10).spawn(
+            move || {
+                let _ = shielded(|| uplink::run(agent));
+                agent.exit.done();
+            },
+        )
+    });
+    if spawned.is_err() {
+        agent.exit.done();
+    }
+    spawned.is_ok()
+}
+
+/// Runs `work` with all signals blocked; a thread started in it inherits that.
+fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: zeros are valid signal sets, and both calls are given valid ones.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        let result = work();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+        result
+    }
+}
+
+/// Where the sending stands. One for the life of the process; streams come and go.
+pub(crate) struct Drain {
+    agent: &'static Agent,
+    /// Per ring, the position after the last record sent on this stream.
+    sent: Vec<u64>,
+    /// The facts sent on this stream, by what made them change.
+    communicators_at: Option<u64>,
+    communicators: Vec<v1::Communicator>,
+    libraries_at: Option<u64>,
+    number: u64,
+    last_report: Option<Instant>,
+    last_totals: Vec<v1::RingTotals>,
+}
+
+impl Drain {
+    pub(crate) fn new(agent: &'static Agent) -> Self {
+        Self {
+            agent,
+            sent: Vec::new(),
+            communicators_at: None,
+            communicators: Vec::new(),
+            libraries_at: None,
+            number: 0,
+            last_report: None,
+            last_totals: Vec::new(),
+        }
+    }
+
+    /// The first message of a stream. What was sent on an earlier one and not acknowledged will be
+    /// sent again.
+    pub(crate) fn hello(&mut self) -> v1::Hello {
+        self.sent.clear();
+        self.communicators_at = None;
+        self.communicators.clear();
+        self.libraries_at = None;
+        self.number = 0;
+        self.last_report = None;
+        let settings = &self.agent.settings;
+        v1::Hello {
+            protocol_version: PROTOCOL_VERSION,
+            record_size: RECORD_SIZE as u32,
+            process: Some(self.agent.process.clone()),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            clock: clock::kind() as i32,
+            settings: settings.shown.clone(),
+            functions: Function::ALL
+                .iter()
+                .map(|f| v1::Function { id: u32::from(f.id()), name: f.name().to_owned() })
+                .collect(),
+            ring_file: self.agent.file.path().to_string_lossy().into_owned(),
+            started: Some(clock::to_wire(self.agent.started)),
+            token: settings.token.clone(),
+        }
+    }
+
+    /// The collector has taken everything before these positions for good.
+    pub(crate) fn taken(&mut self, positions: &[v1::RingPosition]) {
+        let rings = self.agent.file.rings_in_use();
+        for position in positions.iter().filter(|position| position.ring < rings) {
+            let reader = self.agent.file.reader(position.ring);
+            reader.release(position.next);
+            if let Some(sent) = self.sent.get_mut(position.ring as usize) {
+                *sent = (*sent).max(reader.tail());
+            }
+        }
+    }
+
+    /// Whether the collector has everything.
+    pub(crate) fn is_drained(&self) -> bool {
+        (0..self.agent.file.rings_in_use())
+            .map(|ring| self.agent.file.reader(ring))
+            .all(|reader| reader.head() == reader.tail())
+    }
+
+    /// Notes in the ring file that the process lives, and how it fares.
+    pub(crate) fn note_status(&mut self) -> v1::Anchor {
+        let anchor = clock::anchor();
+        self.agent.file.write_status(anchor);
+        self.describe_libraries();
+        clock::to_wire(anchor)
+    }
+
+    /// A report, when there is news or a heartbeat is due; and whether more is waiting.
+    pub(crate) fn report(&mut self) -> Option<(v1::Report, bool)> {
+        // Heads first: whatever was recorded up to here belongs to a communicator that stands in
+        // the file by now, and so in this report.
+        let mut room = REPORT_RECORDS;
+        let mut batches = Vec::new();
+        let mut more = false;
+        for ring in 0..self.agent.file.rings_in_use() {
+            more |= self.take(ring, &mut room, &mut batches);
+        }
+        let due = self.last_report.is_none_or(|last| last.elapsed() >= HEARTBEAT);
+        let changed = self.communicators_at != Some(self.agent.communicators.changes())
+            || self.libraries_at != Some(libraries::changes());
+        if batches.is_empty() && !due && !changed && self.totals() == self.last_totals {
+            return None;
+        }
+        Some((self.complete(batches), more))
+    }
+
+    /// The last word: every counter, and no records.
+    pub(crate) fn goodbye(&mut self) -> v1::Goodbye {
+        v1::Goodbye { last: Some(self.complete(Vec::new())) }
+    }
+
+    fn complete(&mut self, batches: Vec<v1::Batch>) -> v1::Report {
+        let anchor = self.note_status();
+        self.number += 1;
+        self.last_report = Some(Instant::now());
+        self.last_totals = self.totals();
+        v1::Report {
+            number: self.number,
+            libraries: self.libraries(),
+            communicators: self.communicators(),
+            batches,
+            rings: self.last_totals.clone(),
+            in_flight: self.in_flight(&anchor),
+            faults: faults::counts()
+                .filter(|(_, count)| *count > 0)
+                .map(|(fault, count)| v1::Fault { name: fault.name().to_owned(), count })
+                .collect(),
+            unrecorded: self.agent.file.unrecorded().load(Acquire),
+            anchor: Some(anchor),
+        }
+    }
+
+    /// Adds what one ring has to `batches`, and says whether it has more.
+    fn take(&mut self, ring: u32, room: &mut u64, batches: &mut Vec<v1::Batch>) -> bool {
+        let reader = self.agent.file.reader(ring);
+        let index = ring as usize;
+        if self.sent.len() <= index {
+            self.sent.resize(index + 1, 0);
+        }
+        let Some(sent) = self.sent.get_mut(index) else { return false };
+        *sent = (*sent).max(reader.tail());
+        let head = reader.head();
+        while *sent < head && *room > 0 {
+            let count = (head - *sent).min(BATCH_RECORDS).min(*room);
+            let mut records = Vec::with_capacity(count as usize * RECORD_SIZE);
+            reader.copy(*sent, *sent + count, &mut records);
+            batches.push(v1::Batch {
+                ring,
+                first: *sent,
+                encoding: v1::Encoding::Raw64 as i32,
+                records: records.into(),
+            });
+            *sent += count;
+            *room -= count;
+        }
+        *sent < head
+    }
+
+    fn totals(&self) -> Vec<v1::RingTotals> {
+        (0..self.agent.file.rings_in_use())
+            .map(|ring| {
+                let reader = self.agent.file.reader(ring);
+                // Dropped before recorded: a ring that fills meanwhile must not look as if a call
+                // had been dropped while there was room.
+                let dropped = reader.dropped();
+                v1::RingTotals { ring, thread: reader.thread(), recorded: reader.head(), dropped }
+            })
+            .collect()
+    }
+
+    fn in_flight(&self, now: &v1::Anchor) -> Vec<v1::InFlight> {
+        let started = self.agent.started;
+        let ticks = now.ticks.wrapping_sub(started.ticks).max(1);
+        let nanoseconds = now.monotonic_ns.wrapping_sub(started.monotonic_ns).max(1);
+        let long = u128::from(LONG_CALL_NS) * u128::from(ticks) / u128::from(nanoseconds);
+        (0..self.agent.file.rings_in_use())
+            .filter_map(|ring| {
+                let reader = self.agent.file.reader(ring);
+                let record = reader.in_flight()?;
+                let age = now.ticks.saturating_sub(record.start);
+                (u128::from(age) >= long).then(|| v1::InFlight {
+                    ring,
+                    thread: reader.thread(),
+                    record: bytemuck::bytes_of(&record).to_vec().into(),
+                })
+            })
+            .collect()
+    }
+
+    /// The communicators that are new or changed since they were last sent.
+    fn communicators(&mut self) -> Vec<v1::Communicator> {
+        let changes = self.agent.communicators.changes();
+        if self.communicators_at == Some(changes) {
+            return Vec::new();
+        }
+        self.communicators_at = Some(changes);
+        let mut news = Vec::new();
+        for id in 0..self.agent.file.communicators() {
+            let entry = self.agent.file.communicator(id as usize);
+            if entry.ready != 1 {
+                continue;
+            }
+            let communicator = v1::Communicator {
+                id,
+                handle: entry.handle,
+                group: entry.group,
+                ranks: entry.ranks,
+                rank: entry.rank,
+                device: entry.device,
+                library: entry.library,
+                created_by: entry.created_by,
+                created: entry.created,
+                destroyed: entry.destroyed,
+                name: text(&entry.name),
+                parent_group: entry.parent_group,
+            };
+            match self.communicators.get_mut(id as usize) {
+                Some(known) if *known == communicator => {}
+                Some(known) => {
+                    known.clone_from(&communicator);
+                    news.push(communicator);
+                }
+                None => {
+                    self.communicators.push(communicator.clone());
+                    news.push(communicator);
+                }
+            }
+        }
+        news
+    }
+
+    /// The copies of NCCL, all of them when anything about any has changed.
+    fn libraries(&mut self) -> Vec<v1::Library> {
+        let changes = libraries::changes();
+        if self.libraries_at == Some(changes) {
+            return Vec::new();
+        }
+        self.libraries_at = Some(changes);
+        libraries::describe()
+            .map(|(id, path, version, doors)| v1::Library {
+                id: id as u32,
+                path: String::from_utf8_lossy(path).into_owned(),
+                version,
+                resolved: Function::ALL
+                    .iter()
+                    .zip(doors)
+                    .filter(|(_, door)| *door != 0)
+                    .map(|(function, door)| v1::Resolved {
+                        function: u32::from(function.id()),
+                        plt: door & DOOR_PLT != 0,
+                        dlsym: door & DOOR_DLSYM != 0,
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
+    /// Writes the copies of NCCL into the ring file, when anything about them has changed.
+    fn describe_libraries(&mut self) {
+        if self.libraries_at == Some(libraries::changes()) {
+            return;
+        }
+        for (index, path, version, doors) in libraries::describe() {
+            let mut entry: LibraryEntry = bytemuck::Zeroable::zeroed();
+            entry.version = version;
+            mapping::fill(&mut entry.path, path);
+            for (place, door) in entry.doors.iter_mut().zip(doors) {
+                *place = door;
+            }
+            entry.ready = 1;
+            self.agent.file.write_library(index, entry);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! C types: the arguments of NCCL's functions, each with what the tap reads of it.
+//!
+//! Every argument type of the table in `nccltap_proto::functions` is a transparent wrapper here, so
+//! a wrapper function has exactly the C prototype of the function it stands for.
+#![allow(unsafe_code)]
+
+use nccltap_proto::record::{NO_DATATYPE, NO_PEER};
+use std::ffi::{c_char, c_int, c_void};
+
+/// `ncclSuccess` (nccl.h).
+pub(crate) const SUCCESS: c_int = 0;
+/// `ncclSystemError` (nccl.h): what a call gets when there is no NCCL to pass it on to.
+pub(crate) const SYSTEM_ERROR: c_int = 2;
+/// `ncclInProgress` (nccl.h): a communicator that does not block is still at work.
+pub(crate) const IN_PROGRESS: c_int = 7;
+
+/// An `ncclComm_t`.
+pub(crate) type CommunicatorHandle = *mut c_void;
+
+/// What the arguments of one call say. Each function fills in what it has; a field that no code
+/// reads afterwards costs nothing, since everything is inlined.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    pub(crate) count: usize,
+    pub(crate) datatype: u8,
+    pub(crate) reduction: c_int,
+    pub(crate) peer: c_int,
+    pub(crate) communicator: CommunicatorHandle,
+    pub(crate) stream: *mut c_void,
+    /// Where NCCL puts new communicators, and how many.
+    pub(crate) created: *mut CommunicatorHandle,
+    pub(crate) created_count: c_int,
+    pub(crate) parent: CommunicatorHandle,
+    pub(crate) ranks: c_int,
+    pub(crate) rank: c_int,
+    pub(crate) color: c_int,
+    pub(crate) ids: *const UniqueId,
+    pub(crate) id_count: c_int,
+    pub(crate) config: *const ConfigHead,
+}
+
+impl Call {
+    /// A call of which nothing is known yet.
+    #[inline(always)]
+    pub(crate) const fn new() -> Self {
+        Self {
+            count: 0,
+            datatype: NO_DATATYPE,
+            reduction: 0,
+            peer: NO_PEER,
+            communicator: std::ptr::null_mut(),
+            stream: std::ptr::null_mut(),
+            created: std::ptr::null_mut(),
+            created_count: 0,
+            parent: std::ptr::null_mut(),
+            ranks: 0,
+            rank: -1,
+            color: 0,
+            ids: std::ptr::null(),
+            id_count: 0,
+            config: std::ptr::null(),
+        }
+    }
+}
+
+/// An argument tells the call what it knows.
+pub(crate) trait Argument {
+    fn note(&self, call: &mut Call);
+}
+
+macro_rules! arguments {
+    ($($(#[doc = $doc:literal])+ $name:ident($type:ty) $( = |$value:ident, $call:ident| $note:expr )?;)*) => { $(
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy)]
+        #[repr(transparent)]
+        pub(crate) struct $name($type);
+
+        impl Argument for $name {
+            #[inline(always)]
+            fn note(&self, _call: &mut Call) {
+                $( let ($value, $call) = (self.0, _call); $note; )?
+            }
+        }
+    )* };
+}
+
+arguments! {
+    /// A buffer: passed on, never read.
+    Buffer(*mut c_void);
+    /// Something only NCCL understands.
+    Opaque(*mut c_void);
+    /// A number the tap has no use for.
+    Int(c_int);
+    /// A size the tap has no use for.
+    Size(usize);
+    /// CUDA devices, for `ncclCommInitAll`.
+    Devices(*const c_int);
+    /// Elements.
+    Count(usize) = |value, call| call.count = value;
+    /// `ncclDataType_t`.
+    Datatype(c_int) = |value, call| call.datatype = u8::try_from(value).unwrap_or(NO_DATATYPE);
+    /// `ncclRedOp_t`.
+    Reduction(c_int) = |value, call| call.reduction = value;
+    /// The other side of a point-to-point call.
+    Peer(c_int) = |value, call| call.peer = value;
+    /// The root of a rooted collective.
+    Root(c_int) = |value, call| call.peer = value;
+    /// The communicator of the call.
+    Communicator(CommunicatorHandle) = |value, call| call.communicator = value;
+    /// The communicator that a new one is made from.
+    Parent(CommunicatorHandle) = |value, call| { call.communicator = value; call.parent = value };
+    /// `cudaStream_t`.
+    Stream(*mut c_void) = |value, call| call.stream = value;
+    /// Where NCCL puts a new communicator.
+    NewCommunicator(*mut CommunicatorHandle) = |value, call| { call.created = value; call.created_count = 1 };
+    /// Where `ncclCommInitAll` puts new communicators.
+    NewCommunicators(*mut CommunicatorHandle) = |value, call| call.created = value;
+    /// Size of the group of a new communicator.
+    RankCount(c_int) = |value, call| call.ranks = value;
+    /// Rank in a new communicator.
+    Rank(c_int) = |value, call| call.rank = value;
+    /// Colour of a split.
+    Color(c_int) = |value, call| call.color = value;
+    /// How many unique ids follow.
+    IdCount(c_int) = |value, call| call.id_count = value;
+    /// Unique ids, by pointer.
+    UniqueIds(*const UniqueId) = |value, call| call.ids = value;
+    /// `ncclConfig_t`.
+    Config(*const ConfigHead) = |value, call| call.config = value;
+}
+
+/// `ncclUniqueId`: 128 bytes, passed by value.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct UniqueId(pub(crate) [u8; 128]);
+
+const _: () = assert!(size_of::<UniqueId>() == 128);
+
+impl Argument for UniqueId {
+    #[inline(always)]
+    fn note(&self, call: &mut Call) {
+        call.ids = self;
+        call.id_count = 1;
+    }
+}
+
+/// The head of `ncclConfig_t` (nccl.h, 2.27 and later); older releases have less of it.
+#[repr(C)]
+pub(crate) struct ConfigHead {
+    size: usize,
+    magic: u32,
+    version: u32,
+    _numbers: [c_int; 4],
+    _net_name: *const c_char,
+    _more_numbers: [c_int; 2],
+    name: *const c_char,
+}
+
+const _: () = assert!(std::mem::offset_of!(ConfigHead, name) == 48);
+
+impl ConfigHead {
+    /// `NCCL_API_MAGIC`.
+    const MAGIC: u32 = 0xcafe_beef;
+
+    /// The name that the application gives the new communicator, cut to 63 bytes, if it gives one.
+    ///
+    /// # Safety
+    /// `config` is null or what a caller passes to NCCL as its configuration.
+    pub(crate) unsafe fn name(config: *const Self) -> Vec<u8> {
+        if config.is_null() {
+            return Vec::new();
+        }
+        // SAFETY: every release begins with size, magic and version; what lies behind them is read
+        // only where these say that it is there.
+        unsafe {
+            let (size, magic) = (&raw const (*config).size, &raw const (*config).magic);
+            if magic.read() != Self::MAGIC || size.read() < size_of::<Self>() {
+                return Vec::new();
+            }
+            let name = (&raw const (*config).name).read();
+            if name.is_null() || (&raw const (*config).version).read() < 22_700 {
+                return Vec::new();
+            }
+            std::ffi::CStr::from_ptr(name).to_bytes().iter().copied().take(63).collect()
+        }
+    }
+}
+
+/// The effective user of this process.
+pub(crate) fn user_id() -> u32 {
+    // SAFETY: geteuid cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// The calling thread, as the kernel numbers it.
+pub(crate) fn thread_id() -> u32 {
+    // SAFETY: gettid cannot fail.
+    unsafe { libc::gettid() as u32 }
+}
+
+/// Puts `errno` back when it goes out of scope: a look-up of ours must not show in the host.
+pub(crate) struct SavedErrno(c_int);
+
+impl SavedErrno {
+    pub(crate) fn new() -> Self {
+        // SAFETY: the location is that of this thread.
+        Self(unsafe { *libc::__errno_location() })
+    }
+}
+
+impl Drop for SavedErrno {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { *libc::__errno_location() = self.0 }
+    }
+}

@@ -1,0 +1,187 @@
+//! The wrappers: one per function of the table and copy of NCCL.
+//!
+//! A wrapper has the C prototype of the function it stands for. It notes what the arguments say,
+//! calls the real function of its copy, and returns what that returned. `extern "C-unwind"`: what
+//! is thrown through NCCL, such as the forced unwinding of a cancelled thread, passes through us.
+#![allow(unsafe_code)]
+
+use crate::clock;
+use crate::communicators::Creation;
+use crate::ffi::*;
+use crate::life::{self, Agent};
+use crate::record;
+use crate::resolve::libraries::{self, Address};
+use crate::resolve::linkage::{Cache, resolve_for_thunk};
+use nccltap_proto::functions::{Function, Meaning};
+use nccltap_proto::ringfile::LIBRARIES;
+use std::ffi::{c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs what is not on the hot path. A panic in it is counted and goes no further.
+pub(crate) fn shielded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    if outcome.is_err() {
+        crate::faults::count(crate::faults::Fault::Panic);
+    }
+    outcome.ok()
+}
+
+/// How many functions the table has.
+pub(crate) const FUNCTIONS: usize = Function::ALL.len();
+
+/// Index of a function in tables of addresses: numbers begin at 1.
+pub(crate) const fn index_of(function: Function) -> usize {
+    function.id() as usize - 1
+}
+
+macro_rules! define_hooks {
+    ($($id:literal $name:ident ( $($argument:ident : $type:ident),* ) = $meaning:ident $( ( $operation:ident ) )?, $since:literal;)*) => {
+        /// The wrappers.
+        #[allow(non_snake_case, clippy::too_many_arguments)]
+        mod wrappers {
+            use super::*;
+            $(pub(super) unsafe extern "C-unwind" fn $name<const LIBRARY: usize>($($argument: $type),*) -> c_int {
+                const FUNCTION: Function = Function::$name;
+                #[allow(unused_mut)]
+                let mut call = Call::new();
+                $($argument.note(&mut call);)*
+                let address = libraries::real(LIBRARY, index_of(FUNCTION));
+                // SAFETY: a wrapper is handed out only after the address of its function was stored.
+                let real = unsafe {
+                    std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn($($type),*) -> c_int>(address)
+                };
+                around::<LIBRARY>(FUNCTION, &call, #[inline(always)] || {
+                    // SAFETY: the caller's own arguments.
+                    unsafe { real($($argument),*) }
+                })
+            })*
+        }
+
+        /// Where callers' linkage tables lead: each finds the wrapper for its caller.
+        #[allow(non_snake_case)]
+        mod thunks {
+            use super::*;
+            mod caches {
+                use super::Cache;
+                $(#[allow(non_upper_case_globals)] pub(super) static $name: Cache = Cache::new();)*
+            }
+            $(crate::arch::thunk!($name, $id - 1, caches::$name, resolve_for_thunk);)*
+        }
+
+        /// Addresses of the wrappers: `[function][copy]`.
+        static WRAPPERS: [[Address; LIBRARIES]; FUNCTIONS] = [$([
+            Address(wrappers::$name::<0> as *const ()),
+            Address(wrappers::$name::<1> as *const ()),
+            Address(wrappers::$name::<2> as *const ()),
+            Address(wrappers::$name::<3> as *const ()),
+        ]),*];
+
+        /// Names of the functions, as C strings.
+        static NAMES: [&std::ffi::CStr; FUNCTIONS] = [$(
+            match std::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                Ok(name) => name,
+                Err(_) => c"",
+            }
+        ),*];
+    };
+}
+nccltap_proto::wrapped_functions!(define_hooks);
+
+const _: () = assert!(LIBRARIES == 4, "WRAPPERS has one column per copy of NCCL");
+
+/// The wrapper of a function for a copy of NCCL.
+pub(crate) fn wrapper(function: usize, library: usize) -> Option<usize> {
+    Some(WRAPPERS.get(function)?.get(library)?.0 as usize)
+}
+
+/// The name of a function, as a C string.
+pub(crate) fn name(function: usize) -> &'static std::ffi::CStr {
+    NAMES.get(function).copied().unwrap_or_default()
+}
+
+/// Which function of the table has this name.
+pub(crate) fn by_name(name: &std::ffi::CStr) -> Option<usize> {
+    NAMES.iter().position(|candidate| *candidate == name)
+}
+
+/// What happens around a call. `FUNCTION` is a constant where this is inlined, so each wrapper keeps
+/// only its own arm.
+#[inline(always)]
+fn around<const LIBRARY: usize>(
+    function: Function,
+    call: &Call,
+    real: impl FnOnce() -> c_int,
+) -> c_int {
+    match function.meaning() {
+        Meaning::Operation(_) | Meaning::Manage => recorded::<LIBRARY>(function, call, real),
+        Meaning::GroupStart => {
+            let result = real();
+            if result == SUCCESS {
+                record::group_started();
+            }
+            result
+        }
+        Meaning::GroupEnd | Meaning::GroupSimulateEnd => {
+            let result = recorded::<LIBRARY>(function, call, real);
+            if record::group_ended()
+                && life::agent().is_some_and(|agent| agent.communicators.any_unfinished())
+            {
+                // SAFETY: the caller keeps its handles' places valid until the group has ended.
+                with_agent(|agent| unsafe { agent.communicators.group_ended(agent) });
+            }
+            result
+        }
+        Meaning::Create => {
+            life::wake();
+            let started = clock::now_slow();
+            let result = recorded::<LIBRARY>(function, call, real);
+            with_agent(|agent| {
+                let (function, in_group) = (function.id(), record::in_group());
+                let creation =
+                    Creation { library: LIBRARY, function, call, result, in_group, started };
+                // SAFETY: the caller's own pointers, which are valid until this call returns.
+                unsafe { agent.communicators.created(agent, &creation) };
+            });
+            result
+        }
+        Meaning::Destroy => {
+            let now = clock::now_slow();
+            with_agent(|agent| agent.communicators.ends(agent, call.communicator, now));
+            let opened = record::begin(function.id(), call);
+            let result = real();
+            if opened {
+                // The handle is nobody's after the call: do not ask what it is.
+                record::finish(LIBRARY, std::ptr::null_mut(), result);
+            }
+            result
+        }
+        Meaning::Query => {
+            life::wake_if_asked();
+            recorded::<LIBRARY>(function, call, real)
+        }
+    }
+}
+
+/// The call, with a record around it.
+#[inline(always)]
+fn recorded<const LIBRARY: usize>(
+    function: Function,
+    call: &Call,
+    real: impl FnOnce() -> c_int,
+) -> c_int {
+    let opened = record::begin(function.id(), call);
+    let result = real();
+    if opened {
+        record::finish(LIBRARY, call.communicator, result);
+    }
+    result
+}
+
+/// Does something that is not on the hot path with the tap, if it is alive.
+#[inline(never)]
+fn with_agent(work: impl FnOnce(&'static Agent)) {
+    if let Some(agent) = life::agent() {
+        let _errno = SavedErrno::new();
+        let _ = shielded(|| work(agent));
+    }
+}

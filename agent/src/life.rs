@@ -1,0 +1,190 @@
+//! The life of the tap in a process.
+//!
+//! ```text
+//! DORMANT ──first communicator──> STARTING ──> RUNNING
+//!    ^                                └──> OFF (NCCLTAP_OFF, or no ring file)
+//!    └── a forked child starts here again
+//! ```
+//! Nothing is torn down: the host may call NCCL from its last destructor, and Python's children end
+//! in `_exit`, which runs no handler at all. What is not sent by then stands in the ring file.
+#![allow(unsafe_code)]
+
+use crate::clock;
+use crate::communicators::Communicators;
+use crate::drain;
+use crate::faults::{self, Fault};
+use crate::ffi::SavedErrno;
+use crate::hook::shielded;
+use crate::mapping::RingFile;
+use crate::settings::{Settings, Start};
+use crate::thread;
+use nccltap_proto::ringfile::{AnchorEntry, Layout};
+use nccltap_proto::v1;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering::*};
+use std::time::{Duration, Instant};
+
+const DORMANT: u8 = 0;
+const STARTING: u8 = 1;
+const RUNNING: u8 = 2;
+const OFF: u8 = 3;
+
+static STATE: AtomicU8 = AtomicU8::new(DORMANT);
+static AGENT: AtomicPtr<Agent> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The tap, alive in this process. Never freed: threads may use it until the process is gone.
+pub(crate) struct Agent {
+    pub(crate) file: RingFile,
+    pub(crate) settings: Settings,
+    pub(crate) process: v1::Process,
+    pub(crate) started: AnchorEntry,
+    pub(crate) communicators: Communicators,
+    pub(crate) exit: drain::Exit,
+}
+
+impl Agent {
+    /// A call went through without a record, because there was no ring for it.
+    #[cold]
+    pub(crate) fn count_unrecorded(&self) {
+        self.file.unrecorded().fetch_add(1, Relaxed);
+    }
+}
+
+/// The tap, if it is alive.
+pub(crate) fn agent() -> Option<&'static Agent> {
+    // SAFETY: null, or a leaked box.
+    unsafe { AGENT.load(Acquire).as_ref() }
+}
+
+/// A communicator is about to be made: the tap comes to life, unless it is alive or off.
+pub(crate) fn wake() {
+    if STATE.load(Acquire) == DORMANT || STATE.load(Acquire) == STARTING {
+        wake_slow();
+    }
+}
+
+/// A call that needs no communicator: wakes the tap where the setting asks for it.
+pub(crate) fn wake_if_asked() {
+    if STATE.load(Acquire) == DORMANT {
+        let _errno = SavedErrno::new();
+        match shielded(|| Settings::from_environment().start) {
+            Some(Start::Call) => wake_slow(),
+            _ => faults::count(Fault::BeforeStart),
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn wake_slow() {
+    let _errno = SavedErrno::new();
+    if STATE.compare_exchange(DORMANT, STARTING, AcqRel, Acquire).is_err() {
+        // Another thread is at it. It takes about a millisecond, once per process, and this call
+        // makes a communicator, which takes far longer.
+        let patience = Instant::now() + Duration::from_millis(200);
+        while STATE.load(Acquire) == STARTING && Instant::now() < patience {
+            std::thread::yield_now();
+        }
+        return;
+    }
+    let started = shielded(start).flatten();
+    let state = match started {
+        Some(agent) => {
+            AGENT.store(std::ptr::from_mut(Box::leak(agent)), Release);
+            RUNNING
+        }
+        None => OFF,
+    };
+    STATE.store(state, Release);
+    if let Some(agent) = agent()
+        && shielded(|| drain::spawn(agent)) != Some(true)
+    {
+        faults::count(Fault::NoThread);
+    }
+}
+
+/// Everything that is needed for the first record.
+fn start() -> Option<Box<Agent>> {
+    let settings = Settings::from_environment();
+    if settings.off {
+        return None;
+    }
+    for _ in 0..settings.refused() {
+        faults::count(Fault::SettingRefused);
+    }
+    clock::choose();
+    let started = clock::anchor();
+    let process = describe_process(&settings, started);
+    let layout = Layout { rings: settings.rings, ring_records: settings.ring_records };
+    let directories = [settings.ring_dir.as_path(), Path::new("/tmp")];
+    let Ok(file) = RingFile::create(&directories, layout, &process, started) else {
+        faults::count(Fault::NoRingFile);
+        return None;
+    };
+    if !thread::prepare() || !prepare_for_fork() {
+        let _ = std::fs::remove_file(file.path());
+        return None;
+    }
+    Some(Box::new(Agent {
+        file,
+        settings,
+        process,
+        started,
+        communicators: Communicators::new(),
+        exit: drain::Exit::default(),
+    }))
+}
+
+fn describe_process(settings: &Settings, started: AnchorEntry) -> v1::Process {
+    let read = |path| std::fs::read(path).unwrap_or_default();
+    // Field 2 of the line is the name in parentheses, which may hold anything; count from its end.
+    let stat = String::from_utf8_lossy(&read("/proc/self/stat")).into_owned();
+    let start_time = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.split(' ').nth(19)?.parse().ok())
+        .unwrap_or_default();
+    let arguments = read("/proc/self/cmdline");
+    let arguments: Vec<_> = arguments
+        .split(|byte| *byte == 0)
+        .filter(|argument| !argument.is_empty())
+        .map(String::from_utf8_lossy)
+        .collect();
+    let host = read("/proc/sys/kernel/hostname");
+    v1::Process {
+        host: String::from_utf8_lossy(&host).trim().to_owned(),
+        pid: std::process::id(),
+        instance: started.realtime_ns,
+        start_time,
+        parent_pid: std::os::unix::process::parent_id(),
+        command_line: arguments.join(" ").chars().take(1024).collect(),
+        job: settings.job.clone(),
+    }
+}
+
+/// Arranges, once per process image, that a forked child starts from nothing.
+fn prepare_for_fork() -> bool {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    // SAFETY: the handler is a plain function that lives as long as the library.
+    DONE.swap(true, AcqRel) || unsafe { libc::pthread_atfork(None, None, Some(forked)) } == 0
+}
+
+/// In a forked child: rings, ring file, drain thread and communicators are the parent's.
+unsafe extern "C" fn forked() {
+    thread::forked();
+    AGENT.store(std::ptr::null_mut(), Release);
+    faults::reset();
+    STATE.store(DORMANT, Release);
+}
+
+/// When the process ends in good order: gives the drain thread a moment to send the rest.
+#[cfg(not(test))]
+extern "C" fn process_ends() {
+    if let Some(agent) = agent() {
+        let _ = shielded(|| agent.exit.wait(agent.settings.exit_wait));
+    }
+}
+
+#[cfg(not(test))]
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_END: extern "C" fn() = process_ends;

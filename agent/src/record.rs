@@ -1,0 +1,116 @@
+//! From a call to a record. This is the hot path: no lock, no allocation, no system call.
+#![allow(unsafe_code)]
+
+use crate::clock;
+use crate::faults::{self, Fault};
+use crate::ffi::{self, Call, CommunicatorHandle, SavedErrno};
+use crate::hook::shielded;
+use crate::life;
+use crate::thread::State;
+use nccltap_proto::Record;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Writes what is known before the call. True when a record was opened: then [`finish`] must
+/// follow.
+#[inline(always)]
+pub(crate) fn begin(function: u16, call: &Call) -> bool {
+    // SAFETY: the reference ends before NCCL is called.
+    let state = unsafe { State::current() };
+    if (!state.producer.is_some() || state.busy) && !may_record(state) {
+        return false;
+    }
+    let record = Record {
+        start: clock::now(state.monotonic),
+        end: 0,
+        communicator: call.communicator as u64,
+        stream: call.stream as u64,
+        count: call.count as u64,
+        function,
+        datatype: call.datatype,
+        depth: state.depth.min(255) as u8,
+        peer: call.peer,
+        reduction: call.reduction,
+        result: 0,
+        group: state.group,
+        sequence: state.producer.position() as u32,
+    };
+    state.busy = state.producer.open(record.to_words());
+    state.busy
+}
+
+/// Completes the record after the call, and sees to it that its communicator is described.
+#[inline(always)]
+pub(crate) fn finish(library: usize, communicator: CommunicatorHandle, result: i32) {
+    // SAFETY: nothing that could enter the tap again is called while the reference lives.
+    let state = unsafe { State::current() };
+    // In a child that was forked inside the call the ring is gone.
+    if !state.producer.is_some() {
+        return;
+    }
+    state.producer.close(clock::now(state.monotonic), result);
+    state.busy = false;
+    if communicator as u64 != state.last_communicator
+        && !communicator.is_null()
+        && result == ffi::SUCCESS
+    {
+        state.last_communicator = communicator as u64;
+        meet(library, communicator);
+    }
+}
+
+/// Whether a call may be recorded on a thread that has no ring yet, or is inside another call.
+#[cold]
+#[inline(never)]
+fn may_record(state: &mut State) -> bool {
+    if state.busy {
+        faults::count(Fault::NestedCall);
+        return false;
+    }
+    let _errno = SavedErrno::new();
+    state.acquire_ring()
+}
+
+/// The communicator is another than that of the call before.
+#[inline(never)]
+fn meet(library: usize, communicator: CommunicatorHandle) {
+    let Some(agent) = life::agent() else { return };
+    if agent.communicators.knows(communicator as u64) {
+        return;
+    }
+    let _errno = SavedErrno::new();
+    let _ = shielded(|| agent.communicators.found(agent, library, communicator));
+}
+
+/// Numbers the outermost groups of all threads, so that none is confused with one of another thread
+/// that had the same ring.
+static GROUPS: AtomicU32 = AtomicU32::new(1);
+
+/// NCCL has opened a group.
+#[inline(always)]
+pub(crate) fn group_started() {
+    // SAFETY: the reference ends at once.
+    let state = unsafe { State::current() };
+    if state.depth == 0 {
+        state.group = GROUPS.fetch_add(1, Relaxed).max(1);
+    }
+    state.depth = state.depth.saturating_add(1);
+}
+
+/// NCCL has closed a group. True when it was the outermost one.
+#[inline(always)]
+pub(crate) fn group_ended() -> bool {
+    // SAFETY: the reference ends at once.
+    let state = unsafe { State::current() };
+    let outermost = state.depth == 1;
+    state.depth = state.depth.saturating_sub(1);
+    if state.depth == 0 {
+        state.group = 0;
+    }
+    outermost
+}
+
+/// Whether a group is open on this thread.
+pub(crate) fn in_group() -> bool {
+    // SAFETY: the reference ends at once.
+    unsafe { State::current() }.depth > 0
+}

@@ -1,0 +1,147 @@
+//! The second door: `dlsym` and `dlvsym`. vLLM's pynccl takes every function by `dlsym` on a handle,
+//! which no exported name of ours would ever see.
+//!
+//! Only a name of the table, asked for on a real handle, gets a wrapper. Everything else goes on by
+//! a tail jump, so that the caller stays the caller. "On" means the next `dlsym` in line, which may
+//! be another preload library's. Our own look-ups go to glibc's: such libraries keep state per call
+//! (HAMi-core answers a second RTLD_NEXT for a name with NULL), and must not see ours.
+#![allow(unsafe_code)]
+
+use crate::arch::{ABSENT, PASS_ON, lookup};
+use crate::ffi::SavedErrno;
+use crate::hook::{self, shielded};
+use crate::resolve::{elf, libraries};
+use nccltap_proto::ringfile::DOOR_DLSYM;
+use std::ffi::{CStr, c_char, c_void};
+use std::sync::atomic::{AtomicUsize, Ordering::*};
+
+type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
+type Dlvsym = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char) -> *mut c_void;
+
+/// The next `dlsym` and `dlvsym` in line, 0 until looked for.
+static NEXT_DLSYM: AtomicUsize = AtomicUsize::new(0);
+static NEXT_DLVSYM: AtomicUsize = AtomicUsize::new(0);
+/// glibc's `dlsym`.
+static LIBC_DLSYM: AtomicUsize = AtomicUsize::new(0);
+
+lookup!(nccltap_dlsym, NEXT_DLSYM, hook_dlsym, find_next);
+lookup!(nccltap_dlvsym, NEXT_DLVSYM, hook_dlvsym, find_next);
+#[cfg(not(test))]
+crate::arch::export_versions!("dlsym", nccltap_dlsym);
+#[cfg(not(test))]
+crate::arch::export_versions!("dlvsym", nccltap_dlvsym);
+
+/// Finds the next look-up functions in line. Called by the trampolines; calls no dl function.
+#[cold]
+unsafe extern "C" fn find_next() {
+    NEXT_DLVSYM.store(elf::next_definition(b"dlvsym").unwrap_or(0), Release);
+    NEXT_DLSYM.store(elf::next_definition(b"dlsym").unwrap_or(0), Release);
+}
+
+/// Decides about `dlsym(handle, name)`.
+unsafe extern "C" fn hook_dlsym(handle: *mut c_void, name: *const c_char) -> usize {
+    // SAFETY: the trampoline hands on the caller's arguments; the name is a C string.
+    let Some(function) = hook::by_name(unsafe { CStr::from_ptr(name) }) else { return PASS_ON };
+    let find = || {
+        if NEXT_DLSYM.load(Acquire) == 0 {
+            // SAFETY: needs nothing.
+            unsafe { find_next() };
+        }
+        let next = NEXT_DLSYM.load(Acquire);
+        if next == 0 {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the address of a dlsym, and the caller's own arguments.
+        unsafe { std::mem::transmute::<usize, Dlsym>(next)(handle, name) }
+    };
+    decide(handle, function, &find)
+}
+
+/// Decides about `dlvsym(handle, name, version)`.
+unsafe extern "C" fn hook_dlvsym(
+    handle: *mut c_void,
+    name: *const c_char,
+    version: *const c_char,
+) -> usize {
+    // SAFETY: as above.
+    let Some(function) = hook::by_name(unsafe { CStr::from_ptr(name) }) else { return PASS_ON };
+    let find = || {
+        if NEXT_DLVSYM.load(Acquire) == 0 {
+            // SAFETY: needs nothing.
+            unsafe { find_next() };
+        }
+        let next = NEXT_DLVSYM.load(Acquire);
+        if next == 0 {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the address of a dlvsym, and the caller's own arguments.
+        unsafe { std::mem::transmute::<usize, Dlvsym>(next)(handle, name, version) }
+    };
+    decide(handle, function, &find)
+}
+
+/// What the caller gets for a function of the table.
+fn decide(handle: *mut c_void, function: usize, find: &dyn Fn() -> *mut c_void) -> usize {
+    if handle == libc::RTLD_NEXT {
+        return PASS_ON;
+    }
+    let name = hook::name(function);
+    if handle == libc::RTLD_DEFAULT {
+        // The global scope has our exported name in front. Where there is no NCCL behind it, the
+        // answer must be what it would be without us.
+        return if elf::is_defined_elsewhere(name.to_bytes()) { PASS_ON } else { absent(name) };
+    }
+    let found = find();
+    if found.is_null() {
+        return PASS_ON;
+    }
+    if elf::is_own(found as usize) {
+        return if elf::is_defined_elsewhere(name.to_bytes()) { PASS_ON } else { absent(name) };
+    }
+    let _errno = SavedErrno::new();
+    shielded(|| libraries::wrapped(function, found, DOOR_DLSYM)).flatten().unwrap_or(PASS_ON)
+}
+
+/// The name is not to be found; leaves the text that dlerror gives for it.
+fn absent(name: &CStr) -> usize {
+    // SAFETY: libc is loaded; it does not define the name, so glibc writes its own error text.
+    unsafe {
+        let handle = libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
+        if handle.is_null() {
+            return PASS_ON;
+        }
+        in_libc_scope(handle, name);
+        // dlclose would clear the text; libc is never unloaded, so its count does not matter.
+    }
+    ABSENT
+}
+
+/// glibc's own `dlsym`, for our look-ups. RTLD_NEXT means "behind this library". 0 when the name is
+/// not there.
+pub(crate) fn in_libc_scope(handle: *mut c_void, name: &CStr) -> usize {
+    let mut dlsym = LIBC_DLSYM.load(Acquire);
+    if dlsym == 0 {
+        dlsym = elf::definition_in_libc(b"dlsym").unwrap_or(0);
+        LIBC_DLSYM.store(dlsym, Release);
+    }
+    if dlsym == 0 {
+        return 0;
+    }
+    // SAFETY: the address of glibc's dlsym.
+    unsafe { std::mem::transmute::<usize, Dlsym>(dlsym)(handle, name.as_ptr()) as usize }
+}
+
+/// Address of `name` in the loaded object `path`. 0 when it is not there.
+pub(crate) fn in_object(path: &[u8], name: &CStr) -> usize {
+    let Ok(path) = std::ffi::CString::new(path) else { return 0 };
+    // SAFETY: opens nothing new, and gives the reference back.
+    unsafe {
+        let handle = libc::dlopen(path.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
+        if handle.is_null() {
+            return 0;
+        }
+        let found = in_libc_scope(handle, name);
+        libc::dlclose(handle);
+        found
+    }
+}
