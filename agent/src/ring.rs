@@ -6,7 +6,8 @@
 //!
 //! Orderings: the producer publishes a record by storing `head` with Release and the reader loads it
 //! with Acquire; the reader gives room back by storing `tail` with Release and the producer loads
-//! it with Acquire before it writes into that room. `loom` checks this (see the tests below).
+//! it with Acquire before it writes into that room. `loom` checks the first pair (see the tests
+//! below); a load that is delayed past the second it cannot model, so that one rests on this text.
 #![allow(unsafe_code)]
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# What the tap costs, on this machine, now: one command, one page of figures.
+#
+#   tests/cost/run.sh [CALLS [ROUNDS]]
+#
+# Per call, warm and cold, with a collector that really reads; instructions per call (callgrind);
+# look-ups by dlsym; the start of a process that never calls NCCL. Machines differ and are shared:
+# compare only lines of one run.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+calls=${1:-100000} rounds=${2:-7}
+
+cargo build --release --quiet -p nccltap-agent -p nccltap
+tap=$PWD/target/release/libnccltap.so
+work=$(mktemp -d)
+collector=
+trap '[ -z "$collector" ] || kill "$collector" 2>/dev/null; wait 2>/dev/null; rm -rf "$work"' EXIT
+
+# The simulated NCCL, as the rehearsal crate carries it.
+nccl=$(cargo build --release --message-format=json-render-diagnostics --quiet -p nccltap-rehearsal |
+  sed -n 's/.*"reason":"build-script-executed".*nccltap-rehearsal.*"out_dir":"\([^"]*\)".*/\1/p' | tail -n 1)
+cp "$nccl/libnccl.so.2" "$work/"
+cp rehearsal/nccl/nccl.h "$work/"
+for program in call_cost dlsym_cost exec_cost one_call; do
+  gcc -O2 -I"$work" -o "$work/$program" "tests/cost/$program.c" -L"$work" -l:libnccl.so.2 -ldl
+done
+export LD_LIBRARY_PATH=$work
+
+start_collector() {
+  target/release/nccltap serve --listen "unix:$work/collector.sock" --http 127.0.0.1:0 >"$work/serve" 2>/dev/null &
+  collector=$!
+  for _ in $(seq 200); do grep -q listening "$work/serve" && return; sleep 0.05; done
+  echo "the collector did not start" >&2
+  exit 1
+}
+tapped() { env LD_PRELOAD="$tap" NCCLTAP_COLLECTOR="unix:$work/collector.sock" "$@"; }
+instructions() {
+  valgrind --tool=callgrind --callgrind-out-file=/dev/null "$@" 2>&1 | sed -n 's/.*Collected : //p'
+}
+
+echo "== processor: $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg)"
+start_collector
+
+echo "== per call, with the drain thread and a collector running"
+tapped "$work/call_cost" "$calls" "$rounds"
+
+echo "== look-ups"
+"$work/dlsym_cost" 1000000 "$rounds" | sed 's/^/  plain:  /'
+tapped "$work/dlsym_cost" 1000000 "$rounds" | sed 's/^/  tapped: /'
+
+echo "== start of a process that never calls NCCL, and the same with an empty library"
+"$work/exec_cost" "$tap" 1000 | sed 's/^/  tap:   /'
+echo 'int nothing;' | gcc -shared -fPIC -x c - -o "$work/empty.so"
+"$work/exec_cost" "$work/empty.so" 1000 | sed 's/^/  empty: /'
+
+if command -v valgrind >/dev/null; then
+  echo "== instructions per call of ncclAllReduce, from the difference of 101,000 and 1,000 calls"
+  plain=$((($(instructions "$work/one_call" 101000) - $(instructions "$work/one_call" 1000)) / 100000))
+  # A ring that holds them all: no drain thread's work in the count but its sleep.
+  with() { NCCLTAP_RING_RECORDS=1048576 NCCLTAP_COLLECTOR=unix:/nowhere LD_PRELOAD=$tap instructions "$@"; }
+  tapped=$((($(with "$work/one_call" 101000) - $(with "$work/one_call" 1000)) / 100000))
+  echo "  plain $plain, tapped $tapped, added $((tapped - plain))"
+fi
