@@ -1,0 +1,319 @@
+//! The collector: every process it follows, and what it refused.
+//!
+//! Streams, recordings and ring files hand their messages in here; outputs read here.
+
+use crate::ingest::contract::{self, Breach};
+use crate::process::{Accounting, Identity, Life, Process};
+use crate::recording::{Recorder, RecordingState};
+use nccltap_proto::v1::{self, agent_message::Message};
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// Processes a collector follows when no other number is given. Past it, those that ended first
+/// make room.
+pub const PROCESSES: usize = 4096;
+
+/// Pairs of job and host whose totals are kept apart once their processes have made room.
+const DEPARTED_ROWS: usize = 1024;
+
+/// Everything one collector knows.
+#[derive(Debug)]
+pub struct Collector {
+    limit: usize,
+    registry: Mutex<Registry>,
+    refusals: [AtomicU64; Refusal::ALL.len()],
+    recorder: Option<Mutex<Recorder>>,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    followed: HashMap<Identity, Arc<Followed>>,
+    arrivals: u64,
+    departed: Departed,
+}
+
+/// What is kept of processes that made room for others.
+#[derive(Clone, Debug, Default)]
+pub struct Departed {
+    /// How many processes.
+    pub processes: u64,
+    /// Their calls, by job and host. Past 1,024 pairs, under job and host `other`.
+    pub accounting: BTreeMap<(String, String), Accounting>,
+}
+
+/// A process that the collector follows.
+#[derive(Debug)]
+pub struct Followed {
+    process: Mutex<Process>,
+    streams: AtomicU32,
+    arrival: u64,
+}
+
+impl Followed {
+    /// The process, for as long as the guard is held.
+    pub fn lock(&self) -> MutexGuard<'_, Process> {
+        self.process.lock()
+    }
+
+    /// Whether a stream of the process is open.
+    pub fn is_connected(&self) -> bool {
+        self.streams.load(Relaxed) > 0
+    }
+}
+
+/// An open stream of a process, counted for as long as this lives.
+#[derive(Debug)]
+pub struct OpenStream(Arc<Followed>);
+
+impl OpenStream {
+    /// The process it is from.
+    pub fn followed(&self) -> &Arc<Followed> {
+        &self.0
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Relaxed);
+    }
+}
+
+macro_rules! refusals {
+    ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal;)*) => {
+        /// Why a peer was refused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Refusal { $($(#[doc = $meaning])+ $variant,)* }
+
+        impl Refusal {
+            /// Every reason.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name in metrics.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+refusals! {
+    /// Another protocol version or record layout.
+    Version = "version";
+    /// A message broke the contract.
+    Contract = "contract";
+    /// A TCP peer without the collector's token.
+    Token = "token";
+    /// No room for one more process or connection.
+    Full = "full";
+    /// A Unix peer of another user.
+    User = "user";
+    /// Bytes that are neither gRPC nor HTTP.
+    Garbage = "garbage";
+    /// No Hello in time.
+    Silent = "silent";
+}
+
+impl From<&Breach> for Refusal {
+    fn from(breach: &Breach) -> Self {
+        match breach {
+            Breach::Version { .. } | Breach::RecordSize { .. } => Self::Version,
+            Breach::Order(_) | Breach::Impossible(_) => Self::Contract,
+        }
+    }
+}
+
+/// There is no room for one more process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// Processes that are followed, all of them connected.
+    pub processes: usize,
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "this collector follows {} connected processes, as many as it may; start another one",
+            self.processes
+        )
+    }
+}
+
+impl std::error::Error for Full {}
+
+impl Collector {
+    /// A collector that follows up to `limit` processes at once.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            registry: Mutex::default(),
+            refusals: [const { AtomicU64::new(0) }; Refusal::ALL.len()],
+            recorder: None,
+        }
+    }
+
+    /// The same, recording what it takes from now on.
+    pub fn recording_to(mut self, recorder: Recorder) -> Self {
+        self.recorder = Some(Mutex::new(recorder));
+        self
+    }
+
+    /// How the recording fares, `None` when there is none.
+    pub fn recording(&self) -> Option<RecordingState> {
+        self.recorder.as_ref().map(|recorder| recorder.lock().state().clone())
+    }
+
+    /// Waits until the recording is on the disk.
+    pub fn sync(&self) -> std::io::Result<()> {
+        self.recorder.as_ref().map_or(Ok(()), |recorder| recorder.lock().sync())
+    }
+
+    /// Takes the Hello of a new stream, which keeps to the [contract]. Gives the stream, and where
+    /// the rings of the process stand.
+    pub fn hello(
+        &self,
+        hello: v1::Hello,
+        received_ns: u64,
+    ) -> Result<(OpenStream, Vec<v1::RingPosition>), Full> {
+        let stream = OpenStream(self.follow(&hello, 1)?);
+        let positions = self.take(&stream.0, Message::Hello(hello), received_ns, false);
+        Ok((stream, positions))
+    }
+
+    /// The process that says this Hello, new or known, with so many more `streams`.
+    fn follow(&self, hello: &v1::Hello, streams: u32) -> Result<Arc<Followed>, Full> {
+        let identity = Identity::from(&hello.process.clone().unwrap_or_default());
+        let mut registry = self.registry.lock();
+        if let Some(known) = registry.followed.get(&identity) {
+            known.streams.fetch_add(streams, Relaxed);
+            return Ok(Arc::clone(known));
+        }
+        if registry.followed.len() >= self.limit && !registry.make_room() {
+            return Err(Full { processes: registry.followed.len() });
+        }
+        let new = Arc::new(Followed {
+            process: Mutex::new(Process::new(hello)),
+            streams: AtomicU32::new(streams),
+            arrival: registry.arrivals,
+        });
+        registry.arrivals += 1;
+        registry.followed.insert(identity, Arc::clone(&new));
+        Ok(new)
+    }
+
+    /// Takes a message that keeps to the [contract] into the counts and into the recording. Gives
+    /// where the rings of the process stand.
+    pub fn take(
+        &self,
+        followed: &Followed,
+        message: Message,
+        received_ns: u64,
+        recovered: bool,
+    ) -> Vec<v1::RingPosition> {
+        let mut process = followed.process.lock();
+        process.take(&message, recovered);
+        if let Some(recorder) = &self.recorder {
+            recorder.lock().append(&v1::RecordingEntry {
+                received_ns,
+                process: Some(process.facts().clone()),
+                message: Some(v1::AgentMessage { message: Some(message) }),
+                recovered,
+            });
+        }
+        process.timeline().positions()
+    }
+
+    /// Takes an entry of a recording. Says what is wrong with one that cannot be taken.
+    pub fn replay(&self, entry: v1::RecordingEntry) -> Result<(), String> {
+        let Some(message) = entry.message.and_then(|message| message.message) else {
+            return Err("an entry has no message".to_owned());
+        };
+        let identity = Identity::from(&entry.process.unwrap_or_default());
+        let followed = match &message {
+            Message::Hello(hello) => {
+                contract::hello(hello).map_err(|breach| breach.to_string())?;
+                self.follow(hello, 0).map_err(|full| full.to_string())?
+            }
+            _ => self
+                .find(&identity)
+                .ok_or_else(|| format!("{identity} has no Hello in the recording"))?,
+        };
+        let mut process = followed.process.lock();
+        let report = match &message {
+            Message::Hello(_) => None,
+            Message::Report(report) => Some(report),
+            Message::Goodbye(goodbye) => goodbye.last.as_ref(),
+        };
+        if let Some(report) = report {
+            contract::report(report, &process.hello().functions)
+                .map_err(|breach| format!("{identity}: {breach}"))?;
+        }
+        process.take(&message, entry.recovered);
+        Ok(())
+    }
+
+    /// The process with this identity, if it is followed.
+    pub fn find(&self, identity: &Identity) -> Option<Arc<Followed>> {
+        self.registry.lock().followed.get(identity).cloned()
+    }
+
+    /// Takes a process on that was found by its ring file, and is not connected.
+    pub fn adopt(&self, hello: v1::Hello, received_ns: u64) -> Result<Arc<Followed>, Full> {
+        let followed = self.follow(&hello, 0)?;
+        self.take(&followed, Message::Hello(hello), received_ns, true);
+        Ok(followed)
+    }
+
+    /// Every process that is followed, in order of arrival.
+    pub fn followed(&self) -> Vec<Arc<Followed>> {
+        let mut all: Vec<_> = self.registry.lock().followed.values().cloned().collect();
+        all.sort_unstable_by_key(|followed| followed.arrival);
+        all
+    }
+
+    /// What is kept of processes that made room for others.
+    pub fn departed(&self) -> Departed {
+        self.registry.lock().departed.clone()
+    }
+
+    /// Counts a peer that was refused.
+    pub fn refuse(&self, refusal: Refusal) {
+        self.refusals[refusal as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Peers that were refused, per reason.
+    pub fn refusals(&self) -> impl Iterator<Item = (Refusal, u64)> {
+        Refusal::ALL.iter().zip(&self.refusals).map(|(why, count)| (*why, count.load(Relaxed)))
+    }
+}
+
+impl Registry {
+    /// Lets the process go that has ended first, or else has been silent longest. Says whether
+    /// there was one.
+    fn make_room(&mut self) -> bool {
+        let candidate = self
+            .followed
+            .iter()
+            .filter(|(_, followed)| !followed.is_connected())
+            .min_by_key(|(_, followed)| {
+                (followed.process.lock().life() == Life::Running, followed.arrival)
+            })
+            .map(|(identity, _)| identity.clone());
+        let Some(followed) = candidate.and_then(|identity| self.followed.remove(&identity)) else {
+            return false;
+        };
+        let process = followed.process.lock();
+        let key = (process.facts().job.clone(), process.facts().host.clone());
+        let rows = &mut self.departed.accounting;
+        let key = match rows.len() < DEPARTED_ROWS || rows.contains_key(&key) {
+            true => key,
+            false => ("other".to_owned(), "other".to_owned()),
+        };
+        rows.entry(key).or_default().add(&process.accounting());
+        self.departed.processes += 1;
+        true
+    }
+}

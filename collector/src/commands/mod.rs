@@ -1,0 +1,52 @@
+//! The commands of `nccltap`, one module each.
+
+mod serve;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Sees what GPUs say to each other while they serve large language models.
+#[derive(Debug, Parser)]
+#[command(name = "nccltap", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+}
+
+impl Cli {
+    /// Runs the command, and gives the exit code of the process.
+    pub fn run(self) -> ExitCode {
+        start_log();
+        let done = match self.command {
+            Command::Serve(serve) => serve.run(),
+        };
+        done.unwrap_or_else(|error| {
+            eprintln!("nccltap: {error:#}");
+            ExitCode::FAILURE
+        })
+    }
+}
+
+/// What happens is told on stderr. `NCCLTAP_LOG` says how much: `error`, `warn`, `info`, `debug`.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("NCCLTAP_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// A runtime with as many threads as the machine has cores.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Where the collector of this user listens when nothing else is said.
+fn default_address() -> nccltap_proto::address::Address {
+    let dir = std::env::var_os("XDG_RUNTIME_DIR").map(std::path::PathBuf::from);
+    let uid = rustix::process::getuid().as_raw();
+    nccltap_proto::address::Address::default_for(uid, dir.as_deref())
+}

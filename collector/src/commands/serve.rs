@@ -1,0 +1,110 @@
+//! `nccltap serve`: the collector.
+
+use super::{default_address, runtime};
+use crate::collector::{Collector, PROCESSES};
+use crate::ingest::Token;
+use crate::recording::{DEFAULT_LIMIT, Recorder};
+use crate::recovery::Recovery;
+use crate::recovery::watch::Strangers;
+use crate::server::{Server, Settings};
+use anyhow::Context;
+use nccltap_proto::address::Address;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Collects what taps report, counts it, and shows it
+///
+/// Prints one line on stdout once it serves: `listening http=ADDR:PORT collector=ADDRESS ...`.
+/// Ends on SIGINT or SIGTERM.
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {
+    /// Where agents reach the collector: unix:/PATH or tcp:HOST:PORT; may be given several times.
+    /// By default a Unix socket that only this user can reach
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<Address>,
+
+    /// Where /metrics, /live, /ready and /api/v1 are served; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9464")]
+    http: SocketAddr,
+
+    /// Keep every message in FILE, so that each later view can be computed anew. If FILE is a
+    /// recording already, its counts go on
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+
+    /// Largest size of the recording; past it, recording stops and every report says so
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_LIMIT)]
+    record_limit: u64,
+
+    /// File with a secret that TCP peers must know (NCCLTAP_TOKEN of the agents)
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// Where to look for the rings of processes that died; may be given several times
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    recover_dir: Vec<PathBuf>,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        runtime()?.block_on(self.serve())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn serve(self) -> anyhow::Result<()> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let token = self.token_file.as_deref().map(Token::read).transpose()?;
+        let collector = match &self.record {
+            None => Collector::new(PROCESSES),
+            Some(path) => recording(path, self.record_limit)?,
+        };
+        let collector = Arc::new(collector);
+        let recovery =
+            Recovery::new(Arc::clone(&collector), self.recover_dir, Strangers::PerhapsOthers);
+        let listen = match self.listen.is_empty() {
+            true => vec![default_address()],
+            false => self.listen,
+        };
+        let settings = Settings { listen, http: Some(self.http), token };
+        let server = Server::start(Arc::clone(&collector), recovery, settings).await?;
+
+        let mut line = String::from("listening");
+        if let Some(http) = server.http {
+            line.push_str(&format!(" http={http}"));
+        }
+        for address in &server.addresses {
+            line.push_str(&format!(" collector={address}"));
+        }
+        writeln!(std::io::stdout(), "{line}")?;
+
+        tokio::select! {
+            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        }
+        server.stop().await;
+        collector.sync().context("the recording could not be brought to the disk")?;
+        Ok(())
+    }
+}
+
+/// A collector that goes on from the recording in `path` and records to it.
+fn recording(path: &std::path::Path, limit: u64) -> anyhow::Result<Collector> {
+    let collector = Collector::new(PROCESSES);
+    let mut entries = 0u64;
+    let recorder = Recorder::open(path, limit, |entry| {
+        entries += 1;
+        if let Err(error) = collector.replay(entry) {
+            tracing::warn!("{}: entry {entries} is left out: {error}", path.display());
+        }
+    })
+    .with_context(|| format!("cannot record to {}", path.display()))?;
+    if entries > 0 {
+        tracing::info!("{}: {entries} messages of before are counted", path.display());
+    }
+    Ok(collector.recording_to(recorder))
+}

@@ -1,0 +1,128 @@
+//! The HTTP API.
+//!
+//! | route | gives |
+//! |---|---|
+//! | `GET /metrics` | metrics in the OpenMetrics text format, see docs/metrics.md |
+//! | `GET /live` | 200 while the process runs |
+//! | `GET /ready` | 200 while streams are accepted, 503 while it stops |
+//! | `GET /api/v1/report?view=operations\|collectives&format=json\|text` | the rows of `nccltap report` |
+//! | `GET /api/v1/processes` | identity, accounting, communicators, libraries with doors, trouble, calls in flight |
+//!
+//! The same routes are on the address of `--http` and on each collector socket, where TCP peers
+//! must send `Authorization: Bearer TOKEN` when the collector has a token.
+
+use super::processes::{Overview, overview};
+use super::prometheus::{CONTENT_TYPE, Exposition};
+use super::rows::{Row, View, rows};
+use super::text;
+use crate::collector::{Collector, Refusal};
+use crate::ingest::{Peer, Token};
+use axum::extract::{Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What `/api/v1/report` gives besides text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Tables for people.
+    #[default]
+    Text,
+    /// Rows for programs.
+    Json,
+}
+
+impl Format {
+    /// The name in commands and addresses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Shared {
+    collector: Arc<Collector>,
+    exposition: Arc<Exposition>,
+    stop: watch::Receiver<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ReportQuery {
+    #[serde(default)]
+    view: View,
+    #[serde(default = "json")]
+    format: Format,
+}
+
+const fn json() -> Format {
+    Format::Json
+}
+
+/// The routes, for the collector and the time until `stop` changes.
+pub fn router(collector: Arc<Collector>, stop: watch::Receiver<bool>) -> Router {
+    let exposition = Arc::new(Exposition::new(Arc::clone(&collector)));
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/live", get(|| async { "live\n" }))
+        .route("/ready", get(ready))
+        .route("/api/v1/report", get(report))
+        .route("/api/v1/processes", get(processes))
+        .with_state(Shared { collector, exposition, stop })
+}
+
+/// The routes for a collector socket: TCP peers show the token.
+pub fn guarded(router: Router, collector: Arc<Collector>, token: Option<Arc<Token>>) -> Router {
+    let Some(token) = token else { return router };
+    router.layer(middleware::from_fn(move |request: Request, next: Next| {
+        let (token, collector) = (Arc::clone(&token), Arc::clone(&collector));
+        async move {
+            let from_here = matches!(request.extensions().get::<Peer>(), Some(Peer::Unix(_)));
+            let shown = request.headers().get(header::AUTHORIZATION);
+            let shown = shown.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+            if from_here || shown.is_some_and(|shown| token.is(shown)) {
+                return next.run(request).await;
+            }
+            collector.refuse(Refusal::Token);
+            let sentence = "this collector wants a token: Authorization: Bearer TOKEN\n";
+            (StatusCode::UNAUTHORIZED, sentence).into_response()
+        }
+    }))
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    match shared.exposition.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n")
+            .into_response(),
+    }
+}
+
+async fn ready(State(shared): State<Shared>) -> Response {
+    match *shared.stop.borrow() {
+        false => "ready\n".into_response(),
+        true => (StatusCode::SERVICE_UNAVAILABLE, "the collector is stopping\n").into_response(),
+    }
+}
+
+async fn report(State(shared): State<Shared>, Query(query): Query<ReportQuery>) -> Response {
+    let rows: Vec<Row> = rows(&shared.collector, query.view);
+    match query.format {
+        Format::Json => Json(rows).into_response(),
+        Format::Text => {
+            text::report(&rows, &overview(&shared.collector), query.view).into_response()
+        }
+    }
+}
+
+async fn processes(State(shared): State<Shared>) -> Json<Overview> {
+    Json(overview(&shared.collector))
+}

@@ -1,0 +1,13 @@
+//! What people and programs get to see of the counts.
+//!
+//! - [`rows`]: the rows that scripts rely on, in both views;
+//! - [`processes`]: who is tapped, and where each process' calls have gone;
+//! - [`text`]: both for people;
+//! - [`prometheus`]: metrics;
+//! - [`http`]: all of it by HTTP.
+
+pub mod http;
+pub mod processes;
+pub mod prometheus;
+pub mod rows;
+pub mod text;

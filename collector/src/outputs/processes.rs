@@ -1,0 +1,290 @@
+//! Who is tapped: identity, accounting, communicators, libraries with doors, trouble, calls in
+//! flight.
+
+use super::rows::group_name;
+use crate::collector::{Collector, Departed, Followed};
+use crate::process::{Accounting, Life, Process};
+use crate::recording::RecordingState;
+use nccltap_proto::{Function, v1};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Everything a collector knows but the counts themselves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Overview {
+    /// The processes that are followed, in order of arrival.
+    pub processes: Vec<ProcessView>,
+    /// Processes that made room for others.
+    pub departed_processes: u64,
+    /// What became of the calls of those.
+    pub departed_accounting: Accounting,
+    /// Peers that were refused, per reason.
+    pub refused: BTreeMap<String, u64>,
+    /// The recording, if there is one.
+    pub recording: Option<RecordingState>,
+}
+
+/// One process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProcessView {
+    /// Host name.
+    pub host: String,
+    /// Process id.
+    pub pid: u32,
+    /// When the tap came to life, nanoseconds since 1970.
+    pub instance: u64,
+    /// Parent process id.
+    pub parent_pid: u32,
+    /// Command line.
+    pub command_line: String,
+    /// The job, empty when it has none.
+    pub job: String,
+    /// Version of the agent, empty when known by its ring file alone.
+    pub agent_version: String,
+    /// How far it has come.
+    pub life: Life,
+    /// Whether a stream of it is open.
+    pub connected: bool,
+    /// Where its calls have gone.
+    pub accounting: Accounting,
+    /// Calls per function.
+    pub calls: BTreeMap<String, u64>,
+    /// Calls that NCCL refused.
+    pub failed: Vec<FailedView>,
+    /// Communicators, in order of creation.
+    pub communicators: Vec<CommunicatorView>,
+    /// Copies of NCCL.
+    pub libraries: Vec<LibraryView>,
+    /// Trouble the tap stepped around: count per kind.
+    pub faults: BTreeMap<String, u64>,
+    /// Settings whose value was not taken.
+    pub settings_problems: Vec<SettingView>,
+    /// Every setting with the value in force.
+    pub settings: BTreeMap<String, String>,
+    /// Calls inside NCCL, or inside when the process died.
+    pub in_flight: Vec<InFlightView>,
+    /// Groups whose end was never seen.
+    pub groups_without_end: u64,
+    /// Operations told before their group ended.
+    pub told_before_group_end: u64,
+    /// Records that came again and were discarded.
+    pub repeated: u64,
+    /// Its ring file, empty when it has none.
+    pub ring_file: String,
+}
+
+/// Calls that NCCL refused.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FailedView {
+    /// The function.
+    pub function: String,
+    /// The `ncclResult_t`.
+    pub result: i32,
+    /// Its name.
+    pub name: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// One communicator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CommunicatorView {
+    /// Number within the process.
+    pub id: u32,
+    /// Names the group on all its ranks.
+    pub group: Option<String>,
+    /// Size of the group.
+    pub ranks: Option<u32>,
+    /// This process' rank.
+    pub rank: Option<i32>,
+    /// CUDA device.
+    pub device: Option<i32>,
+    /// Copy of NCCL.
+    pub library: u32,
+    /// Function that made it.
+    pub created_by: Option<String>,
+    /// The name the application gave it.
+    pub name: String,
+    /// The group it was made from.
+    pub parent_group: Option<String>,
+    /// Whether its destroy or abort was called.
+    pub destroyed: bool,
+}
+
+/// One copy of NCCL.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LibraryView {
+    /// Number within the process.
+    pub id: u32,
+    /// File it was loaded from.
+    pub path: String,
+    /// As `ncclGetVersion` gives it.
+    pub version: Option<u32>,
+    /// Functions the tap stands in front of, by way of a linkage table.
+    pub plt: Vec<String>,
+    /// Functions the tap stands in front of, by way of dlsym.
+    pub dlsym: Vec<String>,
+}
+
+/// A setting whose value was not taken.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SettingView {
+    /// Environment variable.
+    pub name: String,
+    /// The value in force.
+    pub value: String,
+    /// Why the value given was not taken.
+    pub problem: String,
+}
+
+/// A call inside NCCL.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InFlightView {
+    /// The function.
+    pub function: Option<String>,
+    /// Thread that made the call.
+    pub thread: u32,
+    /// Its group.
+    pub group: Option<String>,
+    /// This process' rank in the group.
+    pub rank: Option<i32>,
+    /// NCCL's count argument.
+    pub elements: u64,
+    /// How long it had been inside when the process spoke last, in seconds.
+    pub seconds: Option<f64>,
+    /// When it entered, nanoseconds since 1970.
+    pub since_ns: Option<u64>,
+}
+
+/// NCCL's name of a result code, `other` for one that is not in the list.
+pub const fn result_name(result: i32) -> &'static str {
+    match result {
+        0 => "ncclSuccess",
+        1 => "ncclUnhandledCudaError",
+        2 => "ncclSystemError",
+        3 => "ncclInternalError",
+        4 => "ncclInvalidArgument",
+        5 => "ncclInvalidUsage",
+        6 => "ncclRemoteError",
+        7 => "ncclInProgress",
+        _ => "other",
+    }
+}
+
+/// What `collector` knows.
+pub fn overview(collector: &Collector) -> Overview {
+    let Departed { processes, accounting } = collector.departed();
+    let mut departed_accounting = Accounting { balanced: true, ..Accounting::default() };
+    accounting.values().for_each(|one| departed_accounting.add(one));
+    Overview {
+        processes: collector.followed().iter().map(|followed| view(followed)).collect(),
+        departed_processes: processes,
+        departed_accounting,
+        refused: collector
+            .refusals()
+            .filter(|(_, count)| *count > 0)
+            .map(|(why, count)| (why.name().to_owned(), count))
+            .collect(),
+        recording: collector.recording(),
+    }
+}
+
+fn view(followed: &Followed) -> ProcessView {
+    let process = followed.lock();
+    let process = &*process;
+    let facts = process.facts();
+    let hello = process.hello();
+    let timeline = process.timeline();
+    let problems = hello.settings.iter().filter(|setting| !setting.problem.is_empty());
+    ProcessView {
+        host: facts.host.clone(),
+        pid: facts.pid,
+        instance: facts.instance,
+        parent_pid: facts.parent_pid,
+        command_line: facts.command_line.clone(),
+        job: facts.job.clone(),
+        agent_version: hello.agent_version.clone(),
+        life: process.life(),
+        connected: followed.is_connected(),
+        accounting: process.accounting(),
+        calls: process.ledger().calls().map(|(f, count)| (f.name().to_owned(), count)).collect(),
+        failed: process
+            .ledger()
+            .failures()
+            .iter()
+            .map(|((function, result), count)| FailedView {
+                function: function.name().to_owned(),
+                result: *result,
+                name: result_name(*result).to_owned(),
+                count: *count,
+            })
+            .collect(),
+        communicators: timeline.communicators().all().into_iter().map(communicator).collect(),
+        libraries: process.libraries().map(library).collect(),
+        faults: process.faults().clone(),
+        settings_problems: problems
+            .map(|setting| SettingView {
+                name: setting.name.clone(),
+                value: setting.value.clone(),
+                problem: setting.problem.clone(),
+            })
+            .collect(),
+        settings: hello.settings.iter().map(|s| (s.name.clone(), s.value.clone())).collect(),
+        in_flight: in_flight(process),
+        groups_without_end: timeline.groups_without_end(),
+        told_before_group_end: timeline.told_before_group_end(),
+        repeated: timeline.repeated(),
+        ring_file: hello.ring_file.clone(),
+    }
+}
+
+fn in_flight(process: &Process) -> Vec<InFlightView> {
+    let view = |call: &crate::process::InFlight| {
+        let place = super::rows::Place::of(process, call.communicator);
+        InFlightView {
+            function: call.function.map(|function| function.name().to_owned()),
+            thread: call.thread,
+            group: place.group.map(group_name),
+            rank: place.rank,
+            elements: call.record.count,
+            seconds: call.age_ns.map(|ns| ns as f64 / 1e9),
+            since_ns: call.since_realtime_ns,
+        }
+    };
+    process.calls_in_flight().iter().map(view).collect()
+}
+
+fn communicator(facts: &v1::Communicator) -> CommunicatorView {
+    let group = |group: u64| (group != 0).then(|| group_name(group));
+    CommunicatorView {
+        id: facts.id,
+        group: group(facts.group),
+        ranks: (facts.ranks != 0).then_some(facts.ranks),
+        rank: (facts.rank >= 0).then_some(facts.rank),
+        device: (facts.device >= 0).then_some(facts.device),
+        library: facts.library,
+        created_by: function_name(facts.created_by),
+        name: facts.name.clone(),
+        parent_group: group(facts.parent_group),
+        destroyed: facts.destroyed != 0,
+    }
+}
+
+fn library(facts: &v1::Library) -> LibraryView {
+    let through = |door: fn(&v1::Resolved) -> bool| {
+        let resolved = facts.resolved.iter().filter(|resolved| door(resolved));
+        resolved.filter_map(|resolved| function_name(resolved.function)).collect()
+    };
+    LibraryView {
+        id: facts.id,
+        path: facts.path.clone(),
+        version: (facts.version != 0).then_some(facts.version),
+        plt: through(|resolved| resolved.plt),
+        dlsym: through(|resolved| resolved.dlsym),
+    }
+}
+
+fn function_name(id: u32) -> Option<String> {
+    let function = u16::try_from(id).ok().and_then(Function::from_id)?;
+    Some(function.name().to_owned())
+}

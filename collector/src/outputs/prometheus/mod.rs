@@ -1,0 +1,111 @@
+//! `/metrics`: computed from the ledgers when somebody asks.
+//!
+//! [`table`] declares each metric once; [`samples`] computes them; here they are written in the
+//! OpenMetrics text format.
+
+pub mod samples;
+pub mod table;
+
+use crate::collector::Collector;
+use crate::ledger::{DURATION_BUCKETS, Durations, SIZE_BUCKETS, Sizes};
+use parking_lot::Mutex;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, LabelSetEncoder, MetricEncoder, NoLabelSet,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use samples::{Admitted, Value};
+use std::fmt;
+use std::sync::Arc;
+use table::{Kind, Label, Metric};
+
+/// Media type of what [`Exposition::text`] writes.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Writes a collector's metrics.
+#[derive(Debug)]
+pub struct Exposition {
+    registry: Registry,
+}
+
+impl Exposition {
+    /// Metrics of `collector`.
+    pub fn new(collector: Arc<Collector>) -> Self {
+        let mut registry = Registry::default();
+        let scrape = Scrape { collector, admitted: Mutex::default() };
+        registry.register_collector(Box::new(scrape));
+        Self { registry }
+    }
+
+    /// The metrics as they are now.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[derive(Debug)]
+struct Scrape {
+    collector: Arc<Collector>,
+    admitted: Mutex<Admitted>,
+}
+
+impl prometheus_client::collector::Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let samples = samples::samples(&self.collector, &mut self.admitted.lock());
+        for metric in Metric::ALL {
+            let kind = match metric.kind() {
+                Kind::Counter => MetricType::Counter,
+                Kind::Gauge => MetricType::Gauge,
+                Kind::Histogram => MetricType::Histogram,
+            };
+            let mut family = encoder.encode_descriptor(metric.name(), metric.help(), None, kind)?;
+            for (values, value) in samples.of(*metric) {
+                let labels = Labels { labels: metric.labels(), values };
+                match values.is_empty() {
+                    true => encode(&mut family, value)?,
+                    false => encode(&mut family.encode_family(&labels)?, value)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode(encoder: &mut MetricEncoder<'_>, value: &Value) -> Result<(), fmt::Error> {
+    match value {
+        Value::Count(count) => encoder.encode_counter::<NoLabelSet, _, f64>(count, None),
+        Value::Level(level) => encoder.encode_gauge(level),
+        Value::Durations(all) => {
+            let buckets: Vec<_> = (0..DURATION_BUCKETS)
+                .map(|at| (Durations::upper_bound(at).unwrap_or(f64::INFINITY), all.buckets[at]))
+                .collect();
+            let seconds = all.sum_ns as f64 / 1e9;
+            encoder.encode_histogram::<NoLabelSet>(seconds, all.count(), &buckets, None)
+        }
+        Value::Sizes(all) => {
+            let buckets: Vec<_> = (0..SIZE_BUCKETS)
+                .map(|at| (Sizes::upper_bound(at).unwrap_or(f64::INFINITY), all.buckets[at]))
+                .collect();
+            let bytes = all.sum_bytes as f64;
+            encoder.encode_histogram::<NoLabelSet>(bytes, all.count(), &buckets, None)
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Labels<'a> {
+    labels: &'a [Label],
+    values: &'a [String],
+}
+
+impl EncodeLabelSet for Labels<'_> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
+        use prometheus_client::encoding::EncodeLabel;
+        for (label, value) in self.labels.iter().zip(self.values) {
+            (label.name, value.as_str()).encode(encoder.encode_label())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,245 @@
+//! From ledgers to samples, at the moment of a scrape.
+
+use super::table::Metric;
+use crate::collector::{Collector, Followed};
+use crate::ledger::bytes::{bus_bytes, message_bytes};
+use crate::ledger::{Durations, Elements, Key, Series, Sizes};
+use crate::outputs::processes::result_name;
+use crate::outputs::rows::{Place, group_name};
+use crate::process::{Accounting, Life, Process};
+use nccltap_proto::Datatype;
+use std::collections::{BTreeMap, HashSet};
+
+/// Combinations of labels of operations that have series of their own.
+pub const SERIES: usize = 4096;
+
+/// Job, host and kind of trouble: combinations that have series of their own.
+const FAULT_SERIES: usize = 4096;
+
+/// The values of a sample's labels, in the order of the table.
+pub type Values = Vec<String>;
+
+/// The value of a sample.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Of a counter.
+    Count(u64),
+    /// Of a gauge.
+    Level(f64),
+    /// Of a histogram of durations.
+    Durations(Durations),
+    /// Of a histogram of sizes.
+    Sizes(Sizes),
+}
+
+/// All samples, by metric and labels.
+#[derive(Debug, Default)]
+pub struct Samples(BTreeMap<Metric, BTreeMap<Values, Value>>);
+
+/// Combinations of labels that have been given series of their own. What is once admitted stays:
+/// a counter must never fall because another process came.
+#[derive(Debug, Default)]
+pub struct Admitted(HashSet<[String; 8]>);
+
+impl Samples {
+    /// The samples of a metric, in order of their labels.
+    pub fn of(&self, metric: Metric) -> impl Iterator<Item = (&Values, &Value)> {
+        self.0.get(&metric).into_iter().flatten()
+    }
+
+    fn count(&mut self, metric: Metric, labels: Values, more: u64) {
+        let value = self.at(metric, labels, || Value::Count(0));
+        if let Value::Count(count) = value {
+            *count = count.saturating_add(more);
+        }
+    }
+
+    fn level(&mut self, metric: Metric, labels: Values, change: impl FnOnce(f64) -> f64) {
+        if let Value::Level(level) = self.at(metric, labels, || Value::Level(0.0)) {
+            *level = change(*level);
+        }
+    }
+
+    fn at(&mut self, metric: Metric, labels: Values, new: impl FnOnce() -> Value) -> &mut Value {
+        debug_assert_eq!(labels.len(), metric.labels().len(), "{}", metric.name());
+        self.0.entry(metric).or_default().entry(labels).or_insert_with(new)
+    }
+}
+
+/// Everything there is to expose.
+pub fn samples(collector: &Collector, admitted: &mut Admitted) -> Samples {
+    let mut samples = Samples::default();
+    let mut folded = HashSet::new();
+    for state in ["connected", "disconnected", "ended", "recovered", "departed"] {
+        samples.level(Metric::Processes, vec![state.to_owned()], |level| level);
+    }
+    samples.level(Metric::AccountingErrors, vec![], |level| level);
+    for followed in collector.followed() {
+        let process = followed.lock();
+        let state = state(&followed, &process);
+        samples.level(Metric::Processes, vec![state.to_owned()], |level| level + 1.0);
+        let who = Who { job: &process.facts().job, host: &process.facts().host };
+        operations(&mut samples, who, &process, admitted, &mut folded);
+        in_flight(&mut samples, who, &process);
+        records(&mut samples, who, &process.accounting());
+        trouble(&mut samples, who, &process);
+    }
+    let departed = collector.departed();
+    samples.level(Metric::Processes, vec!["departed".to_owned()], |_| departed.processes as f64);
+    for ((job, host), accounting) in &departed.accounting {
+        records(&mut samples, Who { job, host }, accounting);
+    }
+    for (refusal, count) in collector.refusals() {
+        samples.count(Metric::StreamsRefused, vec![refusal.name().to_owned()], count);
+    }
+    if let Some(recording) = collector.recording() {
+        samples.level(Metric::RecordingBytes, vec![], |_| recording.bytes as f64);
+        let stopped = f64::from(u8::from(recording.stopped.is_some()));
+        samples.level(Metric::RecordingStopped, vec![], |_| stopped);
+    }
+    samples.level(Metric::SeriesFolded, vec![], |_| folded.len() as f64);
+    samples
+}
+
+fn state(followed: &Followed, process: &Process) -> &'static str {
+    match process.life() {
+        Life::Running if followed.is_connected() => "connected",
+        Life::Running => "disconnected",
+        Life::Ended => "ended",
+        Life::Recovered => "recovered",
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Who<'a> {
+    job: &'a str,
+    host: &'a str,
+}
+
+impl Who<'_> {
+    fn labels<const N: usize>(self, more: [String; N]) -> Values {
+        [self.job.to_owned(), self.host.to_owned()].into_iter().chain(more).collect()
+    }
+}
+
+fn place_labels(place: Place) -> [String; 2] {
+    [
+        place.group.map(group_name).unwrap_or_default(),
+        place.rank.map(|rank| rank.to_string()).unwrap_or_default(),
+    ]
+}
+
+fn operations(
+    samples: &mut Samples,
+    who: Who<'_>,
+    process: &Process,
+    admitted: &mut Admitted,
+    folded: &mut HashSet<[String; 8]>,
+) {
+    let mut labels_of = |series: &Series| -> Values {
+        let [group, rank] = place_labels(Place::of(process, series.communicator));
+        let full = [
+            who.job.to_owned(),
+            who.host.to_owned(),
+            group,
+            rank,
+            series.operation.name().to_owned(),
+            series.phase.name().to_owned(),
+            series.path.name().to_owned(),
+            series.launch.name().to_owned(),
+        ];
+        if admitted.0.contains(&full) {
+            return full.to_vec();
+        }
+        if admitted.0.len() < SERIES {
+            admitted.0.insert(full.clone());
+            return full.to_vec();
+        }
+        let mut other = full.to_vec();
+        folded.insert(full);
+        other.splice(2..4, ["other".to_owned(), "other".to_owned()]);
+        other
+    };
+    let mut by_place: BTreeMap<Values, u64> = BTreeMap::new();
+    for entry in process.ledger().entries() {
+        let Key { operation, datatype, elements, communicator, .. } = entry.key;
+        let labels = labels_of(&entry.key.series());
+        samples.count(Metric::Operations, labels.clone(), entry.count);
+        if communicator.is_some() {
+            *by_place.entry(labels[..4].to_vec()).or_default() += entry.count;
+        }
+        let Some(bytes) = message_bytes(entry.elements, datatype) else { continue };
+        samples.count(Metric::MessageBytes, labels.clone(), saturated(bytes));
+        let place = Place::of(process, communicator);
+        if let Some(bus) = bus_bytes(operation, bytes, place.ranks) {
+            samples.count(Metric::BusBytes, labels.clone(), saturated(bus));
+        }
+        let new = || Value::Sizes(Sizes::default());
+        if let Value::Sizes(sizes) = samples.at(Metric::MessageSize, labels, new) {
+            sizes.observe(one_message(elements, datatype), entry.count, bytes);
+        }
+    }
+    for (labels, count) in by_place {
+        samples.level(Metric::GroupOperationIndex, labels, |level| level + count as f64);
+    }
+    for (series, durations) in process.ledger().series() {
+        let new = || Value::Durations(Durations::default());
+        let labels = labels_of(series);
+        if let Value::Durations(all) = samples.at(Metric::OperationSeconds, labels, new) {
+            all.merge(durations);
+        }
+    }
+}
+
+fn one_message(elements: Elements, datatype: Option<Datatype>) -> u128 {
+    let (Elements::Exactly(elements) | Elements::UpTo(elements)) = elements;
+    message_bytes(elements.into(), datatype).unwrap_or(0)
+}
+
+fn in_flight(samples: &mut Samples, who: Who<'_>, process: &Process) {
+    if process.life() != Life::Running {
+        return;
+    }
+    for call in process.calls_in_flight() {
+        let (Some(function), Some(ns)) = (call.function, call.age_ns) else { continue };
+        let op = function.operation().map_or(function.name(), |operation| operation.name());
+        let [group, rank] = place_labels(Place::of(process, call.communicator));
+        let labels = who.labels([group, rank, op.to_owned()]);
+        let seconds = ns as f64 / 1e9;
+        samples.level(Metric::OperationInFlightSeconds, labels, |longest| longest.max(seconds));
+    }
+}
+
+fn records(samples: &mut Samples, who: Who<'_>, accounting: &Accounting) {
+    for (fate, count) in [
+        ("seen", accounting.seen),
+        ("before", accounting.before),
+        ("lost", accounting.lost),
+        ("pending", accounting.pending),
+    ] {
+        samples.count(Metric::Records, who.labels([fate.to_owned()]), count);
+    }
+    for (why, count) in [("ring_full", accounting.dropped), ("no_ring", accounting.unrecorded)] {
+        samples.count(Metric::RecordsDropped, who.labels([why.to_owned()]), count);
+    }
+    samples.count(Metric::SimulatedOperations, who.labels([]), accounting.simulated_operations);
+    let wrong = if accounting.balanced { 0.0 } else { 1.0 };
+    samples.level(Metric::AccountingErrors, vec![], |level| level + wrong);
+}
+
+fn trouble(samples: &mut Samples, who: Who<'_>, process: &Process) {
+    for ((function, result), count) in process.ledger().failures() {
+        let Some(operation) = function.operation() else { continue };
+        let labels = [operation.name().to_owned(), result_name(*result).to_owned()];
+        samples.count(Metric::FailedOperations, who.labels(labels), *count);
+    }
+    for (fault, count) in process.faults() {
+        let room = samples.of(Metric::Faults).count() < FAULT_SERIES;
+        let fault = if room { fault.as_str() } else { "other" };
+        samples.count(Metric::Faults, who.labels([fault.to_owned()]), *count);
+    }
+}
+
+fn saturated(bytes: u128) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}

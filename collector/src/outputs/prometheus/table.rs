@@ -1,0 +1,172 @@
+//! THE TABLE: every metric. Registration, help texts and docs/metrics.md follow from it.
+
+/// A label. Each has a closed set of values or a stated bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Its name.
+    pub name: &'static str,
+    /// What it says.
+    pub meaning: &'static str,
+}
+
+macro_rules! labels {
+    ($($constant:ident = $name:literal, $meaning:literal;)*) => {
+        $(const $constant: Label = Label { name: $name, meaning: $meaning };)*
+
+        /// Every label.
+        pub const LABELS: &[Label] = &[$($constant),*];
+    };
+}
+
+labels! {
+    JOB = "job_name", "`NCCLTAP_JOB` of the process, empty when unset";
+    HOST = "host", "host name";
+    GROUP = "group", "names a communicator on all its ranks: 16 hexadecimal digits, empty when not known; `other` past the bound of series";
+    RANK = "rank", "rank in that communicator, empty when not known; `other` past the bound of series";
+    OP = "op", "NCCL's name of the operation without prefix";
+    PHASE = "phase", "`prefill`, `decode`, `mixed`, `startup` or `unknown`";
+    PATH = "path", "the way the data takes: `nccl`";
+    LAUNCH = "launch", "`eager` or `graph`";
+    RESULT = "result", "name of the `ncclResult_t`";
+    FATE = "fate", "`seen`, or why the call is in no count: `before` (taken by an earlier collector), `lost`, `pending`";
+    WHY = "why", "`ring_full` or `no_ring`";
+    FAULT = "fault", "kind of trouble, named in agent/src/faults.rs";
+    STATE = "state", "`connected`, `disconnected`, `ended`, `recovered` (died, and its ring file was read) or `departed` (made room for others)";
+    REASON = "reason", "why the peer was refused";
+}
+
+/// How a metric behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts per bucket, with sum and count.
+    Histogram,
+}
+
+impl Kind {
+    /// Prometheus' name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+macro_rules! metrics {
+    ($($variant:ident = $kind:ident $name:literal [$($label:ident),*] $help:literal;)*) => {
+        /// A metric.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(missing_docs)]
+        pub enum Metric { $($variant,)* }
+
+        impl Metric {
+            /// Every metric, in the order in which they are exposed.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name. Of a counter, without the `_total` that is exposed behind it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// How it behaves.
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$variant => Kind::$kind,)* }
+            }
+
+            /// Its labels.
+            pub const fn labels(self) -> &'static [Label] {
+                match self { $(Self::$variant => &[$($label),*],)* }
+            }
+
+            /// What it counts, with unit.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)* }
+            }
+        }
+    };
+}
+
+metrics! {
+    Operations = Counter "nccltap_operations" [JOB, HOST, GROUP, RANK, OP, PHASE, PATH, LAUNCH]
+        "Operations that NCCL took, as each rank issued them.";
+    MessageBytes = Counter "nccltap_message_bytes" [JOB, HOST, GROUP, RANK, OP, PHASE, PATH, LAUNCH]
+        "Bytes of those operations as each rank stated them: NCCL's count argument x element size.";
+    BusBytes = Counter "nccltap_bus_bytes" [JOB, HOST, GROUP, RANK, OP, PHASE, PATH, LAUNCH]
+        "Bytes that each rank sends through its link at best: message bytes x the correction factor of nccl-tests. Without operations in groups of unknown size.";
+    MessageSize = Histogram "nccltap_message_size_bytes" [JOB, HOST, GROUP, RANK, OP, PHASE, PATH, LAUNCH]
+        "Message bytes of single operations, by powers of two.";
+    OperationSeconds = Histogram "nccltap_operation_seconds" [JOB, HOST, GROUP, RANK, OP, PHASE, PATH, LAUNCH]
+        "Seconds a call of NCCL took on the host. The transfer itself goes on on the GPU and is not in it.";
+    GroupOperationIndex = Gauge "nccltap_group_operation_index" [JOB, HOST, GROUP, RANK]
+        "Operations a rank has issued on a communicator so far. The rank whose index stays behind that of its group is the late one.";
+    OperationInFlightSeconds = Gauge "nccltap_operation_in_flight_seconds" [JOB, HOST, GROUP, RANK, OP]
+        "Seconds for which the longest call has been inside NCCL and not come back, when it is more than one second. What hangs is named here.";
+    FailedOperations = Counter "nccltap_failed_operations" [JOB, HOST, OP, RESULT]
+        "Operations that NCCL refused with an error. They are in no other count of operations.";
+    SimulatedOperations = Counter "nccltap_simulated_operations" [JOB, HOST]
+        "Operations of groups that ncclGroupSimulateEnd closed: never launched, in no other count.";
+    Records = Counter "nccltap_records" [JOB, HOST, FATE]
+        "Recorded calls of wrapped functions by what became of them.";
+    RecordsDropped = Counter "nccltap_records_dropped" [JOB, HOST, WHY]
+        "Calls that the tap saw and could not record. Calls made = records + records dropped.";
+    AccountingErrors = Gauge "nccltap_accounting_errors" []
+        "Processes whose counts do not agree with the positions of their records. Anything but 0 is a defect of nccltap.";
+    Faults = Counter "nccltap_faults" [JOB, HOST, FAULT]
+        "Trouble that taps stepped around.";
+    Processes = Gauge "nccltap_processes" [STATE]
+        "Processes this collector has heard of.";
+    StreamsRefused = Counter "nccltap_streams_refused" [REASON]
+        "Peers that were refused.";
+    RecordingBytes = Gauge "nccltap_recording_bytes" []
+        "Length of the recording in bytes.";
+    RecordingStopped = Gauge "nccltap_recording_stopped" []
+        "1 when the recording has stopped at its limit or because it could not be written, 0 while all is well.";
+    SeriesFolded = Gauge "nccltap_series_folded" []
+        "Combinations of labels that are counted under group and rank `other`, because there are more than the bound.";
+}
+
+/// docs/metrics.md: the table, for people.
+pub fn document(series_bound: usize) -> String {
+    use std::fmt::Write;
+    let mut text = format!(
+        "# Metrics\n\n\
+         `nccltap serve` exposes these at `/metrics`, in the OpenMetrics text format. This page is \
+         generated from\n`collector/src/outputs/prometheus/table.rs`; a test compares the two.\n\n\
+         Bytes are bytes, seconds are seconds, and every number is that of one rank: sum over ranks \
+         with PromQL.\n\n\
+         | metric | type | labels | meaning |\n|---|---|---|---|\n"
+    );
+    for metric in Metric::ALL {
+        let suffix = if metric.kind() == Kind::Counter { "_total" } else { "" };
+        let labels: Vec<_> = metric.labels().iter().map(|label| label.name).collect();
+        let _ = writeln!(
+            text,
+            "| `{}{suffix}` | {} | {} | {} |",
+            metric.name(),
+            metric.kind().name(),
+            labels.join(", "),
+            metric.help()
+        );
+    }
+    text.push_str("\n## Labels\n\n| label | values |\n|---|---|\n");
+    for label in LABELS {
+        let _ = writeln!(text, "| `{}` | {} |", label.name, label.meaning);
+    }
+    let _ = write!(
+        text,
+        "\nThere is no `pid` label: a pid says nothing about the place of a process in its job and \
+         would make new series at\neach restart. Group and rank say who it is; processes with the \
+         same labels are summed. The pid is in\n`/api/v1/processes`.\n\n\
+         The label is `job_name` because Prometheus itself sets `job`.\n\n\
+         At most {series_bound} combinations of job, host, group, rank, op, phase, path and launch \
+         have series of their own. Further ones\nare summed under group and rank `other`, and \
+         `nccltap_series_folded` says how many they are. The series of a process\ngo when the \
+         process makes room for another one (`nccltap serve` follows 4096 at once).\n"
+    );
+    text
+}

@@ -1,0 +1,342 @@
+//! The rows of a report: one per distinct key, the same for a live collector and a recording.
+//!
+//! View `operations` counts what NCCL was told. View `collectives` puts together what belongs
+//! together: a root's group of Recv is a Gather, and so is the Send of every other rank that the
+//! root's group received. Nothing is guessed: what may be something else stays what it was told as.
+
+use crate::collector::Collector;
+use crate::ledger::bytes::{bus_bytes, message_bytes};
+use crate::ledger::{Collective, Elements, Entry, Path, Phase};
+use crate::process::Process;
+use crate::timeline::{CommunicatorId, Launch};
+use nccltap_proto::{Datatype, Operation};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+
+/// What a report counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum View {
+    /// What NCCL was told.
+    #[default]
+    Operations,
+    /// What it means: grouped operations that are one collective are counted as one.
+    Collectives,
+}
+
+impl View {
+    /// The name in commands and addresses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Operations => "operations",
+            Self::Collectives => "collectives",
+        }
+    }
+}
+
+/// One row. Scripts rely on its keys; what is not known is null.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// Host name.
+    pub host: String,
+    /// Process id.
+    pub pid: u32,
+    /// Rank in the communicator.
+    pub rank: Option<i32>,
+    /// Pipeline stage. Not known yet.
+    pub stage: Option<u32>,
+    /// `prefill`, `decode`, `mixed`, `startup` or `unknown`.
+    pub phase: String,
+    /// Names the communicator on all its ranks: 16 hexadecimal digits.
+    pub group: Option<String>,
+    /// What the group is for. Not known yet.
+    pub role: Option<String>,
+    /// NCCL's name without prefix, in view `operations`.
+    pub op: Option<String>,
+    /// What it means, in view `collectives`.
+    pub collective: Option<String>,
+    /// The way the data takes.
+    pub path: String,
+    /// `eager` or `graph`.
+    pub launch: String,
+    /// NCCL's name of the data type.
+    pub dtype: Option<String>,
+    /// NCCL's count argument.
+    pub elements: Option<u64>,
+    /// Where `elements` is null because the process has more different sizes than are kept apart:
+    /// the power of two up to which they reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elements_up_to: Option<u64>,
+    /// Peer or root, as a rank of the communicator.
+    pub peer: Option<i32>,
+    /// Size of the group.
+    pub ranks_in_group: Option<u32>,
+    /// How many.
+    pub count: u64,
+    /// Sum over `count` of elements x element size, as this rank stated them.
+    pub message_bytes: Option<u64>,
+    /// Sum over `count` of what this rank sends through its link at best.
+    pub bus_bytes: Option<u64>,
+}
+
+/// What a row counts: an operation, or a collective made of several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum What {
+    Operation(Operation),
+    Merged(Collective),
+}
+
+impl What {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Operation(operation) => operation.name(),
+            Self::Merged(collective) => collective.name(),
+        }
+    }
+}
+
+/// Everything of a row but its sums, in the order in which rows are given.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct RowKey {
+    host: String,
+    pid: u32,
+    group: Option<u64>,
+    rank: Option<i32>,
+    ranks_in_group: Option<u32>,
+    what: What,
+    dtype: Option<Datatype>,
+    elements: Elements,
+    peer: Option<i32>,
+    launch: Launch,
+    phase: Phase,
+    path: Path,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    count: u64,
+    elements: u128,
+}
+
+/// One rank's place in its group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Names the group, `None` when not known.
+    pub group: Option<u64>,
+    /// This process' rank in it.
+    pub rank: Option<i32>,
+    /// Its size.
+    pub ranks: Option<u32>,
+}
+
+impl Place {
+    /// The place that communicator `id` gives to `process`.
+    pub fn of(process: &Process, id: Option<CommunicatorId>) -> Self {
+        let facts = id.and_then(|id| process.timeline().communicators().get(id));
+        facts.map_or_else(Self::default, |facts| Self {
+            group: (facts.group != 0).then_some(facts.group),
+            rank: (facts.rank >= 0).then_some(facts.rank),
+            ranks: (facts.ranks != 0).then_some(facts.ranks),
+        })
+    }
+}
+
+/// The name of a group in reports and labels.
+pub fn group_name(group: u64) -> String {
+    format!("{group:016x}")
+}
+
+/// The rows of everything that `collector` follows.
+pub fn rows(collector: &Collector, view: View) -> Vec<Row> {
+    let mut table = Table::default();
+    for followed in collector.followed() {
+        table.add(&followed.lock(), view);
+    }
+    if view == View::Collectives {
+        table.join_gathers();
+    }
+    table.rows.into_iter().map(|(key, sums)| row(key, sums, view)).collect()
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    rows: BTreeMap<RowKey, Sums>,
+}
+
+impl Table {
+    fn add(&mut self, process: &Process, view: View) {
+        let facts = process.facts();
+        let key = |place: Place, entry: &Entry, what: What| RowKey {
+            host: facts.host.clone(),
+            pid: facts.pid,
+            group: place.group,
+            rank: place.rank,
+            ranks_in_group: place.ranks,
+            what,
+            dtype: entry.key.datatype,
+            elements: entry.key.elements,
+            peer: entry.key.peer,
+            launch: entry.key.launch,
+            phase: entry.key.phase,
+            path: entry.key.path,
+        };
+        for entry in process.ledger().entries() {
+            let (count, elements) = match view {
+                View::Operations => (entry.count, entry.elements),
+                View::Collectives => {
+                    (entry.count - entry.merged, entry.elements - entry.merged_elements)
+                }
+            };
+            let place = Place::of(process, entry.key.communicator);
+            let key = key(place, entry, What::Operation(entry.key.operation));
+            self.count(key, Sums { count, elements });
+        }
+        if view == View::Operations {
+            return;
+        }
+        for (merged, count) in process.ledger().merged() {
+            let place = Place::of(process, Some(merged.communicator));
+            let key = RowKey {
+                host: facts.host.clone(),
+                pid: facts.pid,
+                group: place.group,
+                rank: place.rank,
+                ranks_in_group: place.ranks,
+                what: What::Merged(merged.collective),
+                dtype: Some(merged.datatype),
+                elements: Elements::Exactly(merged.elements),
+                peer: merged.root,
+                launch: Launch::Eager,
+                phase: Phase::Unknown,
+                path: Path::Nccl,
+            };
+            let elements = u128::from(merged.elements) * u128::from(count);
+            self.count(key, Sums { count, elements });
+        }
+    }
+
+    fn count(&mut self, key: RowKey, more: Sums) {
+        if more.count > 0 {
+            let sums = self.rows.entry(key).or_default();
+            sums.count += more.count;
+            sums.elements += more.elements;
+        }
+    }
+
+    /// A Send that the root's Gather has received is that rank's part of the Gather, and a Recv of
+    /// what the root's Scatter has sent likewise.
+    ///
+    /// Transfers of one shape between two ranks pair up one by one. So of a rank's `sent`, the root
+    /// having received `gathered` in gathers and `plain` outside of them, at least
+    /// `sent - plain` are parts of gathers; no more than that is said.
+    fn join_gathers(&mut self) {
+        for (root_side, fan, member) in [
+            (Collective::Gather, Operation::Recv, Operation::Send),
+            (Collective::Scatter, Operation::Send, Operation::Recv),
+        ] {
+            let members: Vec<(RowKey, Sums)> = self
+                .rows
+                .iter()
+                .filter(|(key, _)| key.what == What::Operation(member))
+                .filter(|(key, _)| matches!(key.elements, Elements::Exactly(_)))
+                .map(|(key, sums)| (key.clone(), *sums))
+                .collect();
+            let counts = self.counts_by_place();
+            for (key, sums) in members {
+                let (Some(_), Some(_), Some(root)) = (key.group, key.rank, key.peer) else {
+                    continue;
+                };
+                let Elements::Exactly(elements) = key.elements else { continue };
+                let at_root = |what, peer| {
+                    let place = PlaceKey { rank: Some(root), what, peer, ..PlaceKey::of(&key) };
+                    counts.get(&place).copied().unwrap_or(0)
+                };
+                let together = at_root(What::Merged(root_side), Some(root));
+                let plain = at_root(What::Operation(fan), key.rank);
+                let part = together.min(sums.count.saturating_sub(plain));
+                let moved = Sums { count: part, elements: u128::from(elements) * u128::from(part) };
+                if let Some(rest) = self.rows.get_mut(&key) {
+                    rest.count -= moved.count;
+                    rest.elements -= moved.elements;
+                }
+                self.count(RowKey { what: What::Merged(root_side), ..key }, moved);
+            }
+            self.rows.retain(|_, sums| sums.count > 0);
+        }
+    }
+
+    /// How many there are of each kind, shape and peer at each rank of each group.
+    fn counts_by_place(&self) -> HashMap<PlaceKey, u64> {
+        let mut counts = HashMap::new();
+        for (key, sums) in &self.rows {
+            *counts.entry(PlaceKey::of(key)).or_default() += sums.count;
+        }
+        counts
+    }
+}
+
+/// What one rank of a group did, wherever it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct PlaceKey {
+    group: Option<u64>,
+    rank: Option<i32>,
+    what: What,
+    peer: Option<i32>,
+    dtype: Option<Datatype>,
+    elements: Elements,
+}
+
+impl PlaceKey {
+    fn of(key: &RowKey) -> Self {
+        Self {
+            group: key.group,
+            rank: key.rank,
+            what: key.what,
+            peer: key.peer,
+            dtype: key.dtype,
+            elements: key.elements,
+        }
+    }
+}
+
+fn row(key: RowKey, sums: Sums, view: View) -> Row {
+    let message = message_bytes(sums.elements, key.dtype);
+    let bus = message.and_then(|message| match key.what {
+        What::Operation(operation) => bus_bytes(operation, message, key.ranks_in_group),
+        What::Merged(collective) => collective.bus_bytes(message, key.ranks_in_group?),
+    });
+    let name = Some(key.what.name().to_owned());
+    let (op, collective) = match view {
+        View::Operations => (name, None),
+        View::Collectives => (None, name),
+    };
+    let (elements, elements_up_to) = match key.elements {
+        Elements::Exactly(elements) => (Some(elements), None),
+        Elements::UpTo(bound) => (None, Some(bound)),
+    };
+    Row {
+        host: key.host,
+        pid: key.pid,
+        rank: key.rank,
+        stage: None,
+        phase: key.phase.name().to_owned(),
+        group: key.group.map(group_name),
+        role: None,
+        op,
+        collective,
+        path: key.path.name().to_owned(),
+        launch: key.launch.name().to_owned(),
+        dtype: key.dtype.map(|dtype| dtype.name().to_owned()),
+        elements,
+        elements_up_to,
+        peer: key.peer,
+        ranks_in_group: key.ranks_in_group,
+        count: sums.count,
+        message_bytes: message.map(saturated),
+        bus_bytes: bus.map(saturated),
+    }
+}
+
+fn saturated(bytes: u128) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,261 @@
+//! Reports for people.
+
+use super::processes::{Overview, ProcessView};
+use super::rows::{Row, View};
+use crate::process::Life;
+use std::fmt::Write;
+
+/// Rows and accounting as a text of at most a few columns, with every warning there is reason for.
+pub fn report(rows: &[Row], overview: &Overview, view: View) -> String {
+    let mut text = String::new();
+    if overview.processes.is_empty() {
+        text.push_str("No process has called NCCL under the tap.\n");
+    }
+    let mut at = 0;
+    let mut groups: Vec<&Row> = rows.iter().collect();
+    groups.sort_by_key(|row| (row.group.is_none(), row.group.clone()));
+    while let Some(first) = groups.get(at) {
+        let group: Vec<&Row> =
+            groups[at..].iter().take_while(|row| row.group == first.group).copied().collect();
+        at += group.len();
+        write_group(&mut text, &group, view);
+    }
+    write_processes(&mut text, overview);
+    for warning in warnings(overview) {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}
+
+fn write_group(text: &mut String, rows: &[&Row], view: View) {
+    let Some(first) = rows.first() else { return };
+    let _ = match (&first.group, first.ranks_in_group) {
+        (Some(group), Some(ranks)) => writeln!(text, "group {group}, {ranks} ranks"),
+        (Some(group), None) => writeln!(text, "group {group}, size not known"),
+        (None, _) => writeln!(text, "communicators that the tap never saw made"),
+    };
+    let what = match view {
+        View::Operations => "op",
+        View::Collectives => "collective",
+    };
+    let head = [
+        "rank", "host", "pid", what, "elements", "dtype", "peer", "launch", "phase", "count",
+        "message", "bus",
+    ];
+    let cells = rows.iter().map(|row| {
+        let number = |n: Option<String>| n.unwrap_or_default();
+        [
+            number(row.rank.map(|rank| rank.to_string())),
+            row.host.clone(),
+            row.pid.to_string(),
+            row.op.clone().or_else(|| row.collective.clone()).unwrap_or_default(),
+            match (row.elements, row.elements_up_to) {
+                (Some(elements), _) => elements.to_string(),
+                (None, Some(bound)) => format!("<= {bound}"),
+                (None, None) => String::new(),
+            },
+            row.dtype.clone().unwrap_or_else(|| "?".to_owned()),
+            number(row.peer.map(|peer| peer.to_string())),
+            row.launch.clone(),
+            row.phase.clone(),
+            grouped(row.count),
+            row.message_bytes.map_or_else(|| "?".to_owned(), size),
+            row.bus_bytes.map_or_else(|| "?".to_owned(), size),
+        ]
+    });
+    const RIGHT: [bool; 12] =
+        [true, false, true, false, true, false, true, false, false, true, true, true];
+    write_table(text, head, &RIGHT, cells.collect());
+    text.push('\n');
+}
+
+/// Writes columns as wide as their widest cell, numbers to the right.
+fn write_table<const N: usize>(
+    text: &mut String,
+    head: [&str; N],
+    right: &[bool; N],
+    cells: Vec<[String; N]>,
+) {
+    let mut widths = head.map(|cell| cell.chars().count());
+    for row in &cells {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut line = |row: [&str; N]| {
+        let mut line = String::from(" ");
+        for ((cell, width), right) in row.iter().zip(widths).zip(right) {
+            let _ = match right {
+                true => write!(line, " {cell:>width$}"),
+                false => write!(line, " {cell:<width$}"),
+            };
+            line.push(' ');
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    };
+    line(head);
+    for row in &cells {
+        line(std::array::from_fn(|at| row[at].as_str()));
+    }
+}
+
+fn write_processes(text: &mut String, overview: &Overview) {
+    for process in &overview.processes {
+        let _ = writeln!(text, "{}: {}", name(process), accounting(process));
+    }
+    if overview.departed_processes > 0 {
+        let sums = &overview.departed_accounting;
+        let _ = writeln!(
+            text,
+            "{} processes that made room for others: made {}, seen {}; their operations are not \
+             in the tables",
+            overview.departed_processes,
+            grouped(sums.made),
+            grouped(sums.seen)
+        );
+    }
+}
+
+fn name(process: &ProcessView) -> String {
+    format!("{} pid {}", process.host, process.pid)
+}
+
+/// `made = seen + dropped`, and whatever else took calls away.
+fn accounting(process: &ProcessView) -> String {
+    let sums = &process.accounting;
+    let mut text = format!(
+        "made {} = seen {} + dropped {}",
+        grouped(sums.made),
+        grouped(sums.seen),
+        grouped(sums.dropped)
+    );
+    for (what, count) in [
+        ("not recorded", sums.unrecorded),
+        ("before this collector", sums.before),
+        ("lost", sums.lost),
+        ("pending", sums.pending),
+    ] {
+        if count > 0 {
+            let _ = write!(text, " + {what} {}", grouped(count));
+        }
+    }
+    let _ = write!(text, "; {} operations", grouped(sums.operations));
+    for (what, count) in [
+        ("refused by NCCL", sums.failed_operations),
+        ("simulated", sums.simulated_operations),
+        ("waiting for the end of their group", sums.held_operations),
+    ] {
+        if count > 0 {
+            let _ = write!(text, ", {} {what}", grouped(count));
+        }
+    }
+    text
+}
+
+/// Everything that makes the tables less than the whole truth.
+fn warnings(overview: &Overview) -> Vec<String> {
+    let mut all = Vec::new();
+    for process in &overview.processes {
+        let who = name(process);
+        let sums = &process.accounting;
+        if !sums.balanced {
+            all.push(format!(
+                "{who}: the counts do not agree with the positions of the records; this is a \
+                 defect of nccltap"
+            ));
+        }
+        if sums.dropped + sums.unrecorded > 0 {
+            all.push(format!(
+                "{who}: {} calls were made and are in no count; a larger NCCLTAP_RING_RECORDS \
+                 gives the collector more time",
+                grouped(sums.dropped + sums.unrecorded)
+            ));
+        }
+        if sums.before > 0 {
+            let before = grouped(sums.before);
+            all.push(format!("{who}: {before} calls were taken by another collector before"));
+        }
+        if sums.lost > 0 {
+            all.push(format!("{who}: {} recorded calls never arrived", grouped(sums.lost)));
+        }
+        if process.life == Life::Running && !process.connected {
+            all.push(format!("{who}: it said no Goodbye, and nothing was heard of it since"));
+        }
+        for call in &process.in_flight {
+            let function = call.function.as_deref().unwrap_or("an unknown function");
+            let since = call.seconds.map(|s| format!(" for {s:.1} s")).unwrap_or_default();
+            all.push(match process.life {
+                Life::Running => format!("{who}: {function} has not come back{since}"),
+                Life::Ended => format!("{who}: it ended inside {function}"),
+                Life::Recovered => format!("{who}: it died inside {function}"),
+            });
+        }
+        for failed in &process.failed {
+            let (function, name) = (&failed.function, &failed.name);
+            let count = grouped(failed.count);
+            all.push(format!("{who}: {function} was refused {count} times with {name}"));
+        }
+        for setting in &process.settings_problems {
+            let (name, value, problem) = (&setting.name, &setting.value, &setting.problem);
+            all.push(format!("{who}: {name}: {problem} (`{value}` is in force)"));
+        }
+        for (fault, count) in &process.faults {
+            all.push(format!("{who}: the tap stepped around {fault}, {} times", grouped(*count)));
+        }
+    }
+    if let Some(recording) = &overview.recording
+        && let Some(why) = &recording.stopped
+    {
+        all.push(format!("the recording {} has stopped: {why}", recording.path.display()));
+    }
+    for (why, count) in &overview.refused {
+        all.push(format!("{} peers were refused ({why})", grouped(*count)));
+    }
+    all
+}
+
+/// `1234567` as `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes with a unit, to four digits.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{bytes} B"),
+        _ => format!("{value:.2} {}", UNITS[unit]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1234567, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+        for (bytes, text) in
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (1 << 30, "1.00 GiB")]
+        {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! From the bytes of a ring file to messages. Pure.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use nccltap_proto::record::{RECORD_SIZE, Record};
+use nccltap_proto::ringfile::{AnchorEntry, DOOR_DLSYM, DOOR_PLT, RingFile, text};
+use nccltap_proto::{Function, PROTOCOL_VERSION, v1};
+
+/// Records in one Report: 1 MiB, so that no message is larger than one off the wire may be.
+const RECORDS_PER_REPORT: usize = 16_384;
+
+/// What a process had to say and did not.
+#[derive(Clone, Debug)]
+pub struct Left {
+    /// Its Hello, as far as the file has it: no settings, no agent version.
+    pub hello: v1::Hello,
+    /// Everything not yet taken.
+    pub reports: Vec<v1::Report>,
+    /// The last word: totals, and the calls that were inside NCCL.
+    pub last: v1::Goodbye,
+}
+
+/// Who owns the file.
+pub fn owner(file: &RingFile<'_>) -> v1::Process {
+    let header = &file.header;
+    v1::Process {
+        host: text(&header.host),
+        pid: header.pid,
+        instance: header.instance,
+        start_time: header.start_time,
+        parent_pid: header.parent_pid,
+        command_line: text(&header.command_line),
+        job: text(&header.job),
+    }
+}
+
+/// What the file holds beyond `taken`, which says how far each ring is taken already, if at all.
+pub fn left(file: &RingFile<'_>, path: &str, taken: impl Fn(u32) -> Option<u64>) -> Left {
+    let header = &file.header;
+    let functions = Function::ALL.iter();
+    let hello = v1::Hello {
+        protocol_version: PROTOCOL_VERSION,
+        record_size: header.record_size,
+        process: Some(owner(file)),
+        clock: header.clock as i32,
+        functions: functions
+            .map(|f| v1::Function { id: f.id().into(), name: f.name().to_owned() })
+            .collect(),
+        ring_file: path.to_owned(),
+        started: Some(anchor(header.started)),
+        ..v1::Hello::default()
+    };
+    let mut reports = vec![v1::Report {
+        anchor: Some(anchor(header.latest)),
+        libraries: libraries(file),
+        communicators: communicators(file),
+        ..v1::Report::default()
+    }];
+    let mut last = v1::Report {
+        anchor: Some(anchor(header.latest)),
+        unrecorded: header.unrecorded,
+        faults: faults(file),
+        ..v1::Report::default()
+    };
+    for ring in file.rings() {
+        let (first, records) = ring.completed(taken(ring.index).unwrap_or(0));
+        for (number, chunk) in records.chunks(RECORDS_PER_REPORT).enumerate() {
+            let batch = v1::Batch {
+                ring: ring.index,
+                first: first + (number * RECORDS_PER_REPORT) as u64,
+                encoding: v1::Encoding::Raw64.into(),
+                records: raw(chunk),
+            };
+            reports.push(v1::Report {
+                anchor: Some(anchor(header.latest)),
+                batches: vec![batch],
+                ..v1::Report::default()
+            });
+        }
+        last.rings.push(v1::RingTotals {
+            ring: ring.index,
+            thread: ring.header.thread,
+            recorded: ring.header.head,
+            dropped: ring.header.dropped,
+        });
+        last.in_flight.extend(ring.in_flight().map(|record| v1::InFlight {
+            ring: ring.index,
+            thread: ring.header.thread,
+            record: raw(&[record]),
+        }));
+    }
+    Left { hello, reports, last: v1::Goodbye { last: Some(last) } }
+}
+
+fn raw(records: &[Record]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(records.len() * RECORD_SIZE);
+    for record in records {
+        record.to_words().into_iter().for_each(|word| bytes.put_u64_le(word));
+    }
+    bytes.freeze()
+}
+
+fn anchor(entry: AnchorEntry) -> v1::Anchor {
+    v1::Anchor {
+        ticks: entry.ticks,
+        monotonic_ns: entry.monotonic_ns,
+        realtime_ns: entry.realtime_ns,
+    }
+}
+
+/// The names of the kinds are the agent's, and the file has only their counts.
+fn faults(file: &RingFile<'_>) -> Vec<v1::Fault> {
+    let counts = file.header.faults.iter().enumerate().filter(|(_, count)| **count > 0);
+    counts.map(|(kind, count)| v1::Fault { name: format!("kind_{kind}"), count: *count }).collect()
+}
+
+fn libraries(file: &RingFile<'_>) -> Vec<v1::Library> {
+    let library = |(id, entry): (u32, nccltap_proto::ringfile::LibraryEntry)| {
+        let doors = entry.doors.iter().enumerate().filter(|(_, doors)| **doors != 0);
+        let resolved = doors.map(|(function, doors)| v1::Resolved {
+            function: function as u32,
+            plt: doors & DOOR_PLT != 0,
+            dlsym: doors & DOOR_DLSYM != 0,
+        });
+        v1::Library {
+            id,
+            path: text(&entry.path),
+            version: entry.version,
+            resolved: resolved.collect(),
+        }
+    };
+    file.libraries().map(library).collect()
+}
+
+fn communicators(file: &RingFile<'_>) -> Vec<v1::Communicator> {
+    let communicator =
+        |(id, entry): (u32, nccltap_proto::ringfile::CommunicatorEntry)| v1::Communicator {
+            id,
+            handle: entry.handle,
+            group: entry.group,
+            ranks: entry.ranks,
+            rank: entry.rank,
+            device: entry.device,
+            library: entry.library,
+            created_by: entry.created_by,
+            created: entry.created,
+            destroyed: entry.destroyed,
+            name: text(&entry.name),
+            parent_group: entry.parent_group,
+        };
+    file.communicators().map(communicator).collect()
+}

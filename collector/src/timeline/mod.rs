@@ -1,0 +1,315 @@
+//! From records to events: one process' calls in order, each counted once.
+//!
+//! Pure: no runtime, no clock of its own, no I/O. The same messages give the same events, whether
+//! they come from a socket, a recording or a ring file.
+//!
+//! - a record that was taken before is discarded, one that is missing is counted as lost;
+//! - a record belongs to the communicator with its handle that was alive when the call began;
+//! - operations inside a group wait for the group's end: if `ncclGroupSimulateEnd` closes it,
+//!   nothing was launched and nothing is told.
+
+mod clock;
+mod communicators;
+mod rings;
+
+pub use clock::Clock;
+pub use communicators::{CommunicatorId, Communicators};
+pub use rings::HELD_OPERATIONS;
+
+use nccltap_proto::record::{NO_PEER, Record, records};
+use nccltap_proto::{Datatype, Function, Meaning, Operation, v1};
+use rings::Ring;
+use std::collections::BTreeMap;
+
+/// `ncclSuccess`.
+const SUCCESS: i32 = 0;
+/// `ncclInProgress`: a nonblocking communicator took the call and works on it.
+const IN_PROGRESS: i32 = 7;
+
+/// How an operation came to be launched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Launch {
+    /// By a call of its own.
+    Eager,
+}
+
+impl Launch {
+    /// The name in reports and labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Eager => "eager",
+        }
+    }
+}
+
+/// One operation that NCCL took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OperationCall {
+    /// The function that was called.
+    pub function: Function,
+    /// The operation it stands for.
+    pub operation: Operation,
+    /// The communicator, `None` when the tap never saw it made.
+    pub communicator: Option<CommunicatorId>,
+    /// NCCL's count argument, in elements.
+    pub elements: u64,
+    /// `None` for a data type that is not in NCCL's list.
+    pub datatype: Option<Datatype>,
+    /// Peer or root, as a rank of the communicator.
+    pub peer: Option<i32>,
+    /// How it was launched.
+    pub launch: Launch,
+    /// How long the call took on the host, in nanoseconds.
+    pub duration_ns: Option<u64>,
+}
+
+/// Who is told what the records say.
+pub trait Listener {
+    /// A call was taken from a ring: each record once, whatever becomes of it.
+    fn call(&mut self, function: Function);
+    /// NCCL took an operation.
+    fn operation(&mut self, call: &OperationCall);
+    /// NCCL took these operations together, at the end of their group: two or more.
+    fn group(&mut self, calls: &[OperationCall], communicators: &Communicators);
+    /// NCCL refused the call with this `ncclResult_t`.
+    fn failed(&mut self, function: Function, result: i32);
+    /// Operations of a group that was simulated and not launched.
+    fn simulated(&mut self, operations: u64);
+}
+
+/// The calls of one process, in the order of each of its threads.
+#[derive(Debug)]
+pub struct Timeline {
+    clock: Clock,
+    communicators: Communicators,
+    rings: BTreeMap<u32, Ring>,
+    repeated: u64,
+    unknown_functions: u64,
+    told_before_group_end: u64,
+    groups_without_end: u64,
+}
+
+/// Totals over all rings, see [`Timeline::totals`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingSums {
+    /// Calls recorded or dropped.
+    pub made: u64,
+    /// Positions this collector has taken.
+    pub taken: u64,
+    /// Calls that found their ring full.
+    pub dropped: u64,
+    /// Records that another collector had taken before.
+    pub before: u64,
+    /// Records missing between two batches.
+    pub lost: u64,
+    /// Records completed and not yet received.
+    pub pending: u64,
+    /// Operations waiting for the end of their group.
+    pub held: u64,
+}
+
+impl Timeline {
+    /// A process of which nothing is known but its clock.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            communicators: Communicators::default(),
+            rings: BTreeMap::new(),
+            repeated: 0,
+            unknown_functions: 0,
+            told_before_group_end: 0,
+            groups_without_end: 0,
+        }
+    }
+
+    /// Takes a Report in. Its batches are in range and whole, see
+    /// [`contract`](crate::ingest::contract).
+    pub fn report(&mut self, report: &v1::Report, listener: &mut impl Listener) {
+        if let Some(anchor) = report.anchor {
+            self.clock.anchor(anchor);
+        }
+        for communicator in &report.communicators {
+            self.communicators.learn(communicator);
+        }
+        for batch in &report.batches {
+            self.batch(batch, listener);
+        }
+        for totals in &report.rings {
+            let ring = self.rings.entry(totals.ring).or_default();
+            ring.recorded = ring.recorded.max(totals.recorded);
+            ring.dropped = ring.dropped.max(totals.dropped);
+        }
+    }
+
+    /// The process has ended: what still waits for the end of its group is told. Of a process that
+    /// ended in good order (`said_all`), nothing is pending.
+    pub fn finish(&mut self, said_all: bool, listener: &mut impl Listener) {
+        for ring in self.rings.values_mut() {
+            if said_all {
+                ring.finish();
+            }
+            if !ring.held.is_empty() {
+                self.groups_without_end += 1;
+            }
+            tell_held(ring, &self.communicators, listener);
+        }
+    }
+
+    fn batch(&mut self, batch: &v1::Batch, listener: &mut impl Listener) {
+        let ring = self.rings.entry(batch.ring).or_default();
+        let records = records(&batch.records);
+        let repeated = ring.advance(batch.first, records.len() as u64);
+        self.repeated += repeated;
+        for record in records.skip(repeated as usize) {
+            let Some(function) = Function::from_id(record.function) else {
+                self.unknown_functions += 1;
+                continue;
+            };
+            listener.call(function);
+            let went_through = matches!(record.result, SUCCESS | IN_PROGRESS);
+            match function.meaning() {
+                Meaning::Operation(operation) if went_through => {
+                    let call = OperationCall {
+                        function,
+                        operation,
+                        communicator: self.communicators.find(record.communicator, record.start),
+                        elements: record.count,
+                        datatype: Datatype::from_code(record.datatype),
+                        peer: (record.peer != NO_PEER).then_some(record.peer),
+                        launch: Launch::Eager,
+                        duration_ns: self.clock.duration_ns(record.start, record.end),
+                    };
+                    if record.group == 0 {
+                        listener.operation(&call);
+                        continue;
+                    }
+                    if ring.group != record.group {
+                        if !ring.held.is_empty() {
+                            self.groups_without_end += 1;
+                        }
+                        tell_held(ring, &self.communicators, listener);
+                        ring.group = record.group;
+                    }
+                    if ring.held.len() >= HELD_OPERATIONS {
+                        self.told_before_group_end += ring.held.len() as u64;
+                        let group = ring.group;
+                        tell_held(ring, &self.communicators, listener);
+                        ring.group = group;
+                        ring.outgrown = true;
+                    }
+                    if ring.outgrown {
+                        self.told_before_group_end += 1;
+                        listener.operation(&call);
+                    } else {
+                        ring.held.push(call);
+                    }
+                }
+                Meaning::GroupEnd if closes(ring, &record) && went_through => {
+                    tell_held(ring, &self.communicators, listener);
+                }
+                Meaning::GroupEnd if closes(ring, &record) => {
+                    listener.failed(function, record.result);
+                    for call in ring.held.drain(..) {
+                        listener.failed(call.function, record.result);
+                    }
+                    tell_held(ring, &self.communicators, listener);
+                }
+                Meaning::GroupSimulateEnd if closes(ring, &record) => {
+                    if !went_through {
+                        listener.failed(function, record.result);
+                    }
+                    listener.simulated(ring.held.len() as u64);
+                    ring.held.clear();
+                    tell_held(ring, &self.communicators, listener);
+                }
+                _ if !went_through => listener.failed(function, record.result),
+                _ => {}
+            }
+        }
+    }
+
+    /// Where every known ring stands: the position of the first record not yet taken.
+    pub fn positions(&self) -> Vec<v1::RingPosition> {
+        let started = self.rings.iter().filter(|(_, ring)| ring.started);
+        started.map(|(ring, at)| v1::RingPosition { ring: *ring, next: at.next }).collect()
+    }
+
+    /// The position of the first record of `ring` not yet taken, `None` for an unknown ring.
+    pub fn position(&self, ring: u32) -> Option<u64> {
+        self.rings.get(&ring).filter(|ring| ring.started).map(|ring| ring.next)
+    }
+
+    /// Totals over all rings.
+    pub fn totals(&self) -> RingSums {
+        let mut sums = RingSums::default();
+        for ring in self.rings.values() {
+            sums.made += ring.recorded.max(ring.next) + ring.dropped;
+            sums.taken += ring.next - ring.before - ring.lost;
+            sums.dropped += ring.dropped;
+            sums.before += ring.before;
+            sums.lost += ring.lost;
+            sums.pending += ring.pending();
+            sums.held += ring.held.len() as u64;
+        }
+        sums
+    }
+
+    /// The communicators of the process.
+    pub fn communicators(&self) -> &Communicators {
+        &self.communicators
+    }
+
+    /// The communicator with this handle that was alive at `ticks`.
+    pub fn communicator_at(&mut self, handle: u64, ticks: u64) -> Option<CommunicatorId> {
+        self.communicators.find(handle, ticks)
+    }
+
+    /// The clock of the process.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Records that came again and were discarded.
+    pub fn repeated(&self) -> u64 {
+        self.repeated
+    }
+
+    /// Records of functions this collector does not know.
+    pub fn unknown_functions(&self) -> u64 {
+        self.unknown_functions
+    }
+
+    /// Operations told before their group ended, because it was larger than [`HELD_OPERATIONS`].
+    pub fn told_before_group_end(&self) -> u64 {
+        self.told_before_group_end
+    }
+
+    /// Groups whose end was never seen: their operations are told as if it had come.
+    pub fn groups_without_end(&self) -> u64 {
+        self.groups_without_end
+    }
+}
+
+/// Whether `record` ends the outermost group of its thread. The end of an inner group has more than
+/// one group around it and launches nothing.
+fn closes(ring: &Ring, record: &Record) -> bool {
+    record.depth <= 1 && record.group == ring.group
+}
+
+fn tell_held(ring: &mut Ring, communicators: &Communicators, listener: &mut impl Listener) {
+    match ring.held.as_slice() {
+        [] => {}
+        [call] => listener.operation(call),
+        calls => listener.group(calls, communicators),
+    }
+    ring.held.clear();
+    // A large group is rare: its room is given back.
+    if ring.held.capacity() > 1024 {
+        ring.held = Vec::new();
+    }
+    ring.group = 0;
+    ring.outgrown = false;
+}
+
+#[cfg(test)]
+mod tests;
