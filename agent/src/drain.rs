@@ -353,7 +353,8 @@ impl Drain {
             let mut entry: LibraryEntry = bytemuck::Zeroable::zeroed();
             entry.version = version;
             mapping::fill(&mut entry.path, path);
-            for (place, door) in entry.doors.iter_mut().zip(doors) {
+            // By number of the function, and numbers begin at 1.
+            for (place, door) in entry.doors.iter_mut().skip(1).zip(doors) {
                 *place = door;
             }
             entry.ready = 1;
