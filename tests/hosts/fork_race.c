@@ -9,11 +9,7 @@
 static _Atomic int stop;
 
 static void pace(void) {
-<<<<<<< HEAD
   for (volatile int i = 0; i < 20000; i++) continue;
-=======
-  for (volatile int i = 0; i < 2000; i++) continue;
->>>>>>> collector
 }
 
 static void *call(void *comm) {

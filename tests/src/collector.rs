@@ -89,7 +89,6 @@ impl Collector {
         })
     }
 
-<<<<<<< HEAD
     /// The rows that `nccltap report --format json` prints.
     ///
     /// # Panics
@@ -97,25 +96,11 @@ impl Collector {
     pub fn report(&self) -> Tally {
         let output = Command::new(&built().command)
             .args(["report", "--collector", &self.address, "--format", "json"])
-=======
-    /// The text of `nccltap report --format json` with further arguments.
-    ///
-    /// # Panics
-    /// When the report fails.
-    pub fn report_json(&self, arguments: &[&str]) -> String {
-        let output = Command::new(&built().command)
-            .args(["report", "--collector", &self.address, "--format", "json"])
-            .args(arguments)
->>>>>>> collector
             .output()
             .expect("nccltap can be run");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "the report failed: {said}{}", self.log());
-<<<<<<< HEAD
         Tally::of_report(&String::from_utf8_lossy(&output.stdout))
-=======
-        String::from_utf8(output.stdout).expect("a report is text")
->>>>>>> collector
     }
 
     /// The body of an answer to an HTTP GET.
@@ -123,13 +108,9 @@ impl Collector {
     /// # Panics
     /// When there is none, or it is not 200.
     pub fn get(&self, path: &str) -> String {
-<<<<<<< HEAD
         let answer = self.try_get(path).unwrap_or_else(|error| {
             panic!("GET {path}: {error}; the collector says: {}", self.log())
         });
-=======
-        let answer = self.try_get(path).unwrap_or_else(|error| panic!("GET {path}: {error}"));
->>>>>>> collector
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
         assert!(head.starts_with("HTTP/1.0 200") || head.starts_with("HTTP/1.1 200"), "{head}");
         body.to_owned()

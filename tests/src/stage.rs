@@ -115,13 +115,8 @@ impl Stage {
     }
 
     /// Requires that the collector's ledger becomes equal to the ground truth, call by call, that
-<<<<<<< HEAD
     /// and that nothing was dropped or stepped around on the way; returns the ledger. All processes
     /// must have ended.
-=======
-    /// nothing was dropped or stepped around on the way, and that `nccltap report` says the same;
-    /// returns the ledger. All processes must have ended.
->>>>>>> collector
     ///
     /// # Panics
     /// When it is not so, with every difference.
@@ -139,23 +134,12 @@ impl Stage {
             assert_eq!(process.faults, BTreeMap::new(), "{process:?}");
         }
         let truth = view(truth);
-<<<<<<< HEAD
         eventually(|| {
-=======
-        let ledger = eventually(|| {
->>>>>>> collector
             let ledger = view(collector.rows());
             match ledger.differences(&truth) {
                 differences if differences.is_empty() => Ok(ledger),
                 differences => Err(format!("ledger against ground truth:\n{differences}")),
             }
-<<<<<<< HEAD
         })
-=======
-        });
-        let printed = view(Tally::of_report(&collector.report_json(&[])));
-        assert_eq!(printed.differences(&ledger), "", "report against ledger");
-        ledger
->>>>>>> collector
     }
 }

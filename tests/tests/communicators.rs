@@ -52,7 +52,6 @@ fn communicators_made_all_at_once_are_ranks_of_one_group() {
 }
 
 #[test]
-<<<<<<< HEAD
 fn operations_on_communicators_that_are_ready_later_are_counted() {
     let stage = Stage::new();
     let collector = stage.collector();
@@ -61,13 +60,6 @@ fn operations_on_communicators_that_are_ready_later_are_counted() {
     // returned, so its group is not known: size and rank are what NCCL says of it.
     let ledger = stage.ledger_equals(&collector, |tally| tally.without_groups());
     assert_eq!(ledger.total(), 2);
-=======
-fn communicators_that_are_ready_later_are_known() {
-    let stage = Stage::new();
-    let collector = stage.collector();
-    stage.host("nonblocking", Linkage::Lazy).run().succeeded();
-    assert_eq!(stage.ledger_equals_ground_truth(&collector).total(), 2);
->>>>>>> collector
 }
 
 #[test]

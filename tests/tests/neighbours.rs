@@ -45,7 +45,6 @@ fn a_wrapper_of_malloc_that_finds_the_real_one_by_dlsym() {
 fn all_of_them_at_once() {
     counted_beside(&["wrap_malloc", "wrap_dlsym", "wrap_dlsym_once", "wrap_dlsym_versioned"]);
 }
-<<<<<<< HEAD
 
 #[test]
 fn another_tool_that_wraps_nccl() {
@@ -60,5 +59,3 @@ fn another_tool_that_wraps_nccl() {
         assert_eq!(ledger.total(), 20 + 390, "{order:?}");
     }
 }
-=======
->>>>>>> collector

@@ -1,11 +1,7 @@
 //! Processes that fork, become another program, start others, and end in every way there is.
 
-<<<<<<< HEAD
 use nccltap_tests::tally::Counter;
 use nccltap_tests::{Linkage, Stage, Tally};
-=======
-use nccltap_tests::{Linkage, Stage};
->>>>>>> collector
 
 #[test]
 fn a_child_forked_before_nccl_is_used_is_a_process_of_its_own() {
@@ -21,7 +17,6 @@ fn a_child_forked_before_nccl_is_used_is_a_process_of_its_own() {
 fn children_and_grandchildren_forked_while_nccl_is_in_use_are_processes_of_their_own() {
     let stage = Stage::new();
     let collector = stage.collector();
-<<<<<<< HEAD
     let parent = stage.host("fork_after", Linkage::Lazy).run().succeeded();
     let truth = stage.ground_truth(Counter::CarriedOut);
     assert_eq!(truth.total(), 1003 + 2 * (5 + 77));
@@ -40,14 +35,6 @@ fn children_and_grandchildren_forked_while_nccl_is_in_use_are_processes_of_their
         };
         assert_eq!(of_process(&collector.rows()) + missed, of_process(&truth));
     }
-=======
-    stage.host("fork_after", Linkage::Lazy).run().succeeded();
-    // A forked child knows nothing of a communicator it inherited but what NCCL says of it, and
-    // NCCL does not say its group.
-    let ledger = stage.ledger_equals(&collector, |tally| tally.without_groups());
-    assert_eq!(ledger.total(), 1003 + 2 * (5 + 77));
-    assert_eq!(collector.processes().len(), 3);
->>>>>>> collector
 }
 
 #[test]
