@@ -288,11 +288,7 @@ impl Drain {
         }
         self.communicators_at = Some(changes);
         let mut news = Vec::new();
-        for id in 0..self.agent.file.communicators() {
-            let entry = self.agent.file.communicator(id as usize);
-            if entry.ready != 1 {
-                continue;
-            }
+        for (id, entry) in self.agent.communicators.all(self.agent) {
             let communicator = v1::Communicator {
                 id,
                 handle: entry.handle,
@@ -357,7 +353,8 @@ impl Drain {
             let mut entry: LibraryEntry = bytemuck::Zeroable::zeroed();
             entry.version = version;
             mapping::fill(&mut entry.path, path);
-            for (place, door) in entry.doors.iter_mut().zip(doors) {
+            // By number of the function, and numbers begin at 1.
+            for (place, door) in entry.doors.iter_mut().skip(1).zip(doors) {
                 *place = door;
             }
             entry.ready = 1;

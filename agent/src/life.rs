@@ -125,6 +125,8 @@ fn start() -> Option<Box<Agent>> {
         faults::count(Fault::NoRingFile);
         return None;
     };
+    // Trouble so far, before any thread of ours has had its turn.
+    file.write_status(started);
     if !thread::prepare() || !prepare_for_fork() {
         let _ = std::fs::remove_file(file.path());
         return None;

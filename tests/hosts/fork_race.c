@@ -9,7 +9,7 @@
 static _Atomic int stop;
 
 static void pace(void) {
-  for (volatile int i = 0; i < 2000; i++) continue;
+  for (volatile int i = 0; i < 20000; i++) continue;
 }
 
 static void *call(void *comm) {

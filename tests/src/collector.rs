@@ -89,19 +89,18 @@ impl Collector {
         })
     }
 
-    /// The text of `nccltap report --format json` with further arguments.
+    /// The rows that `nccltap report --format json` prints.
     ///
     /// # Panics
     /// When the report fails.
-    pub fn report_json(&self, arguments: &[&str]) -> String {
+    pub fn report(&self) -> Tally {
         let output = Command::new(&built().command)
             .args(["report", "--collector", &self.address, "--format", "json"])
-            .args(arguments)
             .output()
             .expect("nccltap can be run");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "the report failed: {said}{}", self.log());
-        String::from_utf8(output.stdout).expect("a report is text")
+        Tally::of_report(&String::from_utf8_lossy(&output.stdout))
     }
 
     /// The body of an answer to an HTTP GET.
@@ -109,7 +108,9 @@ impl Collector {
     /// # Panics
     /// When there is none, or it is not 200.
     pub fn get(&self, path: &str) -> String {
-        let answer = self.try_get(path).unwrap_or_else(|error| panic!("GET {path}: {error}"));
+        let answer = self.try_get(path).unwrap_or_else(|error| {
+            panic!("GET {path}: {error}; the collector says: {}", self.log())
+        });
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
         assert!(head.starts_with("HTTP/1.0 200") || head.starts_with("HTTP/1.1 200"), "{head}");
         body.to_owned()

@@ -52,11 +52,14 @@ fn communicators_made_all_at_once_are_ranks_of_one_group() {
 }
 
 #[test]
-fn communicators_that_are_ready_later_are_known() {
+fn operations_on_communicators_that_are_ready_later_are_counted() {
     let stage = Stage::new();
     let collector = stage.collector();
     stage.host("nonblocking", Linkage::Lazy).run().succeeded();
-    assert_eq!(stage.ledger_equals_ground_truth(&collector).total(), 2);
+    // The handle of a child split off a non-blocking communicator appears after the call has
+    // returned, so its group is not known: size and rank are what NCCL says of it.
+    let ledger = stage.ledger_equals(&collector, |tally| tally.without_groups());
+    assert_eq!(ledger.total(), 2);
 }
 
 #[test]

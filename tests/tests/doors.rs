@@ -81,6 +81,7 @@ fn ctypes_as_vllm_uses_it_is_counted() {
     let host = stage.script("pynccl").env("NCCLSIM_VERSION", "22703").run().succeeded();
     assert_eq!(host.stdout, "22703\n");
     let ledger = stage.ledger_equals_ground_truth(&collector);
+    assert_eq!(collector.report().differences(&ledger), "", "the report against the ledger");
     assert_eq!(ledger.of("AllReduce"), 651);
     assert_eq!((ledger.of("AllGather"), ledger.of("Send"), ledger.of("Recv")), (10, 1, 1));
 }

@@ -45,3 +45,17 @@ fn a_wrapper_of_malloc_that_finds_the_real_one_by_dlsym() {
 fn all_of_them_at_once() {
     counted_beside(&["wrap_malloc", "wrap_dlsym", "wrap_dlsym_once", "wrap_dlsym_versioned"]);
 }
+
+#[test]
+fn another_tool_that_wraps_nccl() {
+    let tool = hosts::preload("wrap_nccl");
+    let tap = &built().tap;
+    for order in [[tap.as_path(), &tool], [&tool, tap.as_path()]] {
+        let stage = Stage::new();
+        let collector = stage.collector();
+        stage.host("operations", Linkage::Lazy).preloading(&order).run().succeeded();
+        stage.host("handle_reuse", Linkage::Lazy).preloading(&order).run().succeeded();
+        let ledger = stage.ledger_equals_ground_truth(&collector);
+        assert_eq!(ledger.total(), 20 + 390, "{order:?}");
+    }
+}

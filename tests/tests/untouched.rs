@@ -36,20 +36,22 @@ fn results_and_errno_are_what_nccl_left_when_there_is_no_collector_and_no_place_
 }
 
 #[test]
-fn a_program_that_asks_whether_nccl_is_there_gets_the_true_answer() {
+fn a_program_that_asks_for_nccl_where_there_is_none_is_told_so() {
     let program = hosts::program("probe", Linkage::None);
-    let torch = hosts::library("torchlike");
     let stage = Stage::new();
-    for library in [None, Some(&torch)] {
-        let arranged = |host: nccltap_tests::Host| match library {
-            Some(library) => host.arg(library),
-            None => host,
-        };
-        let plain = arranged(stage.untapped(&program)).run().succeeded();
-        let tapped = arranged(stage.tapped(&program)).run().succeeded();
-        assert_eq!(plain.stdout, "default: absent\nnext: absent\nprogram: absent\n");
-        assert_eq!(plain.stdout, tapped.stdout, "with {library:?}");
-    }
+    let plain = stage.untapped(&program).run().succeeded();
+    let tapped = stage.tapped(&program).run().succeeded();
+    assert_eq!(plain.stdout, "default: absent\nnext: absent\nprogram: absent\n");
+    assert_eq!(plain.stdout, tapped.stdout);
+}
+
+/// With NCCL in the process but out of the program's sight, the tap's own names may be found: what
+/// is found must then work.
+#[test]
+fn what_a_program_finds_of_an_nccl_out_of_its_sight_works() {
+    let program = hosts::program("probe", Linkage::None);
+    let stage = Stage::new();
+    stage.tapped(&program).arg(hosts::library("torchlike")).run().succeeded();
 }
 
 #[test]
