@@ -100,6 +100,12 @@ impl Communicators {
         self.changes.load(Acquire)
     }
 
+    /// All facts as they stand, with the number of each communicator.
+    pub(crate) fn all(&self, agent: &Agent) -> Vec<(u32, CommunicatorEntry)> {
+        let book = lock(&self.book);
+        (0..book.used).map(|index| (index, agent.file.communicator(index as usize))).collect()
+    }
+
     /// Whether this handle is described. Lock-free.
     pub(crate) fn knows(&self, handle: u64) -> bool {
         for place in self.places(handle) {
@@ -238,7 +244,7 @@ impl Communicators {
         book: &mut Book,
         handle: CommunicatorHandle,
         facts: &Facts,
-        getters: Option<&Getters>,
+        getters: Option<Getters>,
     ) {
         let handle_number = handle as u64;
         let index = book.entries.get(&handle_number).copied();

@@ -288,11 +288,7 @@ impl Drain {
         }
         self.communicators_at = Some(changes);
         let mut news = Vec::new();
-        for id in 0..self.agent.file.communicators() {
-            let entry = self.agent.file.communicator(id as usize);
-            if entry.ready != 1 {
-                continue;
-            }
+        for (id, entry) in self.agent.communicators.all(self.agent) {
             let communicator = v1::Communicator {
                 id,
                 handle: entry.handle,

@@ -3,6 +3,7 @@
 //! Nothing here is told to the host. The counts travel with every report and stand in the ring
 //! file, and the collector shows them.
 
+use crate::life;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 macro_rules! faults {
@@ -42,7 +43,7 @@ faults! {
     TooManyLibraries = "too_many_libraries";
     /// More communicators than can be described in one process.
     TooManyCommunicators = "too_many_communicators";
-    /// Calls into NCCL before the tap came to life in this process.
+    /// Calls on a communicator before the tap came to life in this process.
     BeforeStart = "before_start";
     /// A panic inside the tap, caught.
     Panic = "panic";
@@ -58,11 +59,14 @@ const _: () = assert!(Fault::ALL.len() <= nccltap_proto::ringfile::FAULTS);
 
 static COUNTS: [AtomicU64; Fault::ALL.len()] = [const { AtomicU64::new(0) }; Fault::ALL.len()];
 
-/// Counts one more.
+/// Counts one more, in the ring file too: a process that is killed tells of its trouble all the same.
 #[cold]
 pub(crate) fn count(fault: Fault) {
     if let Some(counter) = COUNTS.get(fault as usize) {
-        counter.fetch_add(1, Relaxed);
+        let count = counter.fetch_add(1, Relaxed) + 1;
+        if let Some(agent) = life::agent() {
+            agent.file.write_fault(fault, count);
+        }
     }
 }
 

@@ -56,6 +56,11 @@ pub(crate) fn agent() -> Option<&'static Agent> {
     unsafe { AGENT.load(Acquire).as_ref() }
 }
 
+/// Whether the tap was told, or forced, to do nothing in this process.
+pub(crate) fn is_off() -> bool {
+    STATE.load(Acquire) == OFF
+}
+
 /// A communicator is about to be made: the tap comes to life, unless it is alive or off.
 pub(crate) fn wake() {
     if STATE.load(Acquire) == DORMANT || STATE.load(Acquire) == STARTING {
@@ -67,9 +72,8 @@ pub(crate) fn wake() {
 pub(crate) fn wake_if_asked() {
     if STATE.load(Acquire) == DORMANT {
         let _errno = SavedErrno::new();
-        match shielded(|| Settings::from_environment().start) {
-            Some(Start::Call) => wake_slow(),
-            _ => faults::count(Fault::BeforeStart),
+        if shielded(|| Settings::from_environment().start) == Some(Start::Call) {
+            wake_slow();
         }
     }
 }
@@ -121,6 +125,8 @@ fn start() -> Option<Box<Agent>> {
         faults::count(Fault::NoRingFile);
         return None;
     };
+    // Trouble so far, before any thread of ours has had its turn.
+    file.write_status(started);
     if !thread::prepare() || !prepare_for_fork() {
         let _ = std::fs::remove_file(file.path());
         return None;

@@ -7,7 +7,7 @@
 use crate::clock;
 use crate::faults::{self, Fault};
 use crate::ring::{Producer, Reader, Shared, Slot};
-use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sync::Ordering::{AcqRel, Relaxed, Release};
 use crate::sync::{AtomicU32, AtomicU64, lock as lock_mutex};
 use nccltap_proto::RECORD_SIZE;
 use nccltap_proto::ringfile::{
@@ -26,6 +26,13 @@ use std::sync::Mutex;
 
 /// A new ring takes memory only while this many times its size is free: shared memory is the host's.
 const FREE_SHARE: u64 = 4;
+
+/// Rings are made smaller, down to [`FEWEST_RECORDS`], until so many of them would fit into what is
+/// free when the tap comes to life: eight workers with a ring each may not take more than a quarter.
+const ROOM_FOR_RINGS: u64 = 8 * FREE_SHARE;
+
+/// Records of a ring that is not made smaller.
+const FEWEST_RECORDS: u64 = 4096;
 
 /// The mapped file. It stays mapped until the process ends.
 pub(crate) struct RingFile {
@@ -78,6 +85,7 @@ impl RingFile {
             .mode(0o600)
             .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
             .open(&path)?;
+        let layout = fit(layout, free_bytes(&file));
         let mapped = Self::map(file, &path, layout);
         match mapped {
             Ok(mapped) => {
@@ -248,11 +256,6 @@ impl RingFile {
         self.header_u32(offset_of!(FileHeader, communicators)).store(count, Release);
     }
 
-    /// How many communicators there are.
-    pub(crate) fn communicators(&self) -> u32 {
-        self.header_u32(offset_of!(FileHeader, communicators)).load(Acquire)
-    }
-
     /// Writes what is known of a copy of NCCL.
     pub(crate) fn write_library(&self, index: usize, entry: LibraryEntry) {
         if index < LIBRARIES {
@@ -264,7 +267,7 @@ impl RingFile {
         }
     }
 
-    /// Writes the latest anchor and the fault counts. Called by the drain thread.
+    /// Writes the latest anchor and the fault counts.
     pub(crate) fn write_status(&self, anchor: AnchorEntry) {
         let latest = offset_of!(FileHeader, latest);
         for (index, value) in
@@ -273,9 +276,14 @@ impl RingFile {
             self.header_u64(latest + index * 8).store(value, Release);
         }
         for (fault, count) in faults::counts() {
-            let offset = offset_of!(FileHeader, faults) + fault as usize * 8;
-            self.header_u64(offset).store(count, Relaxed);
+            self.write_fault(fault, count);
         }
+    }
+
+    /// Writes how often a kind of trouble has occurred.
+    pub(crate) fn write_fault(&self, fault: Fault, count: u64) {
+        let offset = offset_of!(FileHeader, faults) + fault as usize * 8;
+        self.header_u64(offset).fetch_max(count, Relaxed);
     }
 
     /// Calls that found no ring.
@@ -299,6 +307,17 @@ impl RingFile {
     }
 }
 
+/// The layout with rings no larger than the free bytes allow.
+fn fit(mut layout: Layout, free: Option<u64>) -> Layout {
+    let too_large = |layout: &Layout| {
+        free.is_some_and(|free| layout.ring_bytes() as u64 * ROOM_FOR_RINGS > free)
+    };
+    while layout.ring_records > FEWEST_RECORDS && too_large(&layout) {
+        layout.ring_records /= 2;
+    }
+    layout
+}
+
 /// Takes the lock that says the owner lives. It goes with the process, whatever ends it.
 fn lock(file: &File) -> io::Result<()> {
     // SAFETY: all zeros is a valid flock: the whole file.
@@ -320,10 +339,43 @@ fn free_bytes(file: &File) -> Option<u64> {
     known.then(|| status.f_bavail.saturating_mul(status.f_frsize))
 }
 
-/// Copies `text` into a field that is padded with zeros, at least one.
+/// Writes `text` into a field and fills it up with zeros, at least one.
 pub(crate) fn fill(field: &mut [u8], text: &[u8]) {
+    let zero = std::iter::repeat(&0);
     let room = field.len().saturating_sub(1);
-    for (place, byte) in field.iter_mut().take(room).zip(text) {
+    for (place, byte) in field.iter_mut().zip(text.iter().take(room).chain(zero)) {
         *place = *byte;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WISH: Layout = Layout { rings: 64, ring_records: 65_536 };
+
+    #[test]
+    fn rings_shrink_with_the_room_there_is() {
+        let records = |free| fit(WISH, free).ring_records;
+        assert_eq!(records(None), 65_536);
+        assert_eq!(records(Some(16 << 30)), 65_536);
+        // The 64 MiB that a container gets when nobody asks for more.
+        assert_eq!(records(Some(64 << 20)), 16_384);
+        assert_eq!(records(Some(0)), FEWEST_RECORDS);
+    }
+
+    #[test]
+    fn a_ring_that_was_asked_to_be_small_stays_as_it_is() {
+        let wish = Layout { rings: 1, ring_records: 64 };
+        assert_eq!(fit(wish, Some(0)), wish);
+    }
+
+    #[test]
+    fn text_is_cut_so_that_a_zero_ends_it() {
+        let mut field = [9; 4];
+        fill(&mut field, b"abcdef");
+        assert_eq!(field, *b"abc\0");
+        fill(&mut field, b"a");
+        assert_eq!(field, *b"a\0\0\0");
     }
 }

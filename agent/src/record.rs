@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub(crate) fn begin(function: u16, call: &Call) -> bool {
     // SAFETY: the reference ends before NCCL is called.
     let state = unsafe { State::current() };
-    if (!state.producer.is_some() || state.busy) && !may_record(state) {
+    if (!state.producer.is_some() || state.busy) && !may_record(state, call) {
         return false;
     }
     let record = Record {
@@ -61,9 +61,16 @@ pub(crate) fn finish(library: usize, communicator: CommunicatorHandle, result: i
 /// Whether a call may be recorded on a thread that has no ring yet, or is inside another call.
 #[cold]
 #[inline(never)]
-fn may_record(state: &mut State) -> bool {
+fn may_record(state: &mut State, call: &Call) -> bool {
     if state.busy {
         faults::count(Fault::NestedCall);
+        return false;
+    }
+    if life::agent().is_none() {
+        // Nothing is missed while no communicator exists.
+        if !call.communicator.is_null() && !life::is_off() {
+            faults::count(Fault::BeforeStart);
+        }
         return false;
     }
     let _errno = SavedErrno::new();

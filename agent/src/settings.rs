@@ -57,8 +57,8 @@ settings! {
         "When the tap comes to life: `communicator`, with the first communicator, or `call`, with the first call of any wrapped function.";
     ring_dir: PathBuf = "NCCLTAP_RING_DIR", "/dev/shm", read::directory,
         "Directory for the ring file; memory-backed, or every call is written to a disk.";
-    ring_records: u64 = "NCCLTAP_RING_RECORDS", "16384", read::ring_records,
-        "Records per ring, rounded up to a power of two, 64 bytes each. A ring must hold what a thread records while the collector is away.";
+    ring_records: u64 = "NCCLTAP_RING_RECORDS", "65536", read::ring_records,
+        "Records per ring, rounded up to a power of two, 64 bytes each; fewer where the directory has little room. A ring must hold what a thread records while the collector is away.";
     rings: u32 = "NCCLTAP_RINGS", "64", read::rings,
         "Most threads that can call NCCL at the same time and be recorded. Only rings that are used take memory.";
     exit_wait: Duration = "NCCLTAP_EXIT_WAIT_MS", "500", read::milliseconds,
@@ -219,7 +219,7 @@ mod tests {
     fn every_default_can_be_read() {
         let settings = Settings::read(&|_| None);
         assert_eq!(settings.refused(), 0);
-        assert_eq!(settings.ring_records, 16384);
+        assert_eq!(settings.ring_records, 65536);
         assert_eq!(settings.rings, 64);
         assert_eq!(settings.ring_dir, Path::new("/dev/shm"));
         assert_eq!(settings.exit_wait, Duration::from_millis(500));

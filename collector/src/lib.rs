@@ -15,9 +15,12 @@
 //!   recording;
 //! - [`outputs`]: rows, text, metrics, HTTP;
 //! - [`server`]: a collector with its sockets, running;
+//! - [`replay`]: a recording, as the collector it was taken by;
+//! - [`client`]: asks a collector that runs elsewhere;
 //! - [`commands`]: one module per command of `nccltap`.
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod collector;
 pub mod commands;
 pub mod ingest;
@@ -26,5 +29,6 @@ pub mod outputs;
 pub mod process;
 pub mod recording;
 pub mod recovery;
+pub mod replay;
 pub mod server;
 pub mod timeline;

@@ -40,7 +40,7 @@ async fn every_call_is_in_the_rows_and_in_the_metrics_once_it_is_acknowledged() 
 async fn the_api_answers_on_the_collector_socket_too() {
     let collector = Collector::start();
     assert_eq!(unix_get(&collector.socket, "/live"), "live\n");
-    assert_eq!(unix_get(&collector.socket, "/api/v1/report"), "[]");
+    assert_eq!(unix_get(&collector.socket, "/api/v1/report"), "[]\n");
     assert_eq!(collector.get("/ready"), "ready\n");
 }
 

@@ -33,7 +33,7 @@ struct row {
   _Atomic uint64_t asked;     /* calls that came in */
   _Atomic uint64_t returned;  /* calls about to return */
   _Atomic uint64_t failed;    /* of those returned: with an error */
-  _Atomic uint64_t discarded; /* of those returned: in a group closed by ncclGroupSimulateEnd */
+  _Atomic uint64_t discarded; /* of those returned without one: in a group that launched nothing */
 };
 
 /* In a fork child: begins a file of its own with the next call. */

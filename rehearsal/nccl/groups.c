@@ -54,7 +54,8 @@ ncclResult_t group_note(ncclResult_t result) {
   return result;
 }
 
-/* Communicators are made and freed by a simulated end too, as in NCCL; operations are not launched. */
+/* Communicators are made and freed by a simulated end too, as in NCCL. Operations are launched by neither
+ * a simulated end nor one that has an error to tell. */
 ncclResult_t group_close(int simulate) {
   if (group.depth == 0) return ncclInvalidUsage;
   if (--group.depth > 0) return ncclSuccess;
@@ -68,7 +69,7 @@ ncclResult_t group_close(int simulate) {
       if (result == ncclSuccess) result = published;
     }
   }
-  if (simulate) {
+  if (simulate || group.error != ncclSuccess) {
     for (size_t i = 0; i < group.row_count; i++) counts_discarded(group.rows[i]);
   }
   free(group.works);

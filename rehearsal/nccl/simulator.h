@@ -65,7 +65,7 @@ ncclResult_t group_note(ncclResult_t result);
 /* Leaves work for the end of the outermost group. */
 void group_leave_child(ncclComm_t parent, ncclComm_t child, ncclComm_t *newcomm);
 void group_leave_free(ncclComm_t comm);
-/* Remembers an operation for the case that the group is closed by ncclGroupSimulateEnd. */
+/* Remembers an operation for the case that its group launches nothing. */
 void group_remember(struct row *row);
 void group_forget_parent(void);
 

@@ -60,7 +60,8 @@ pub struct Row {
     pub returned: u64,
     /// Of those returned, with an error.
     pub failed: u64,
-    /// Of those returned, in a group closed by ncclGroupSimulateEnd: never carried out.
+    /// Of those returned without one: in a group that launched nothing, because it failed or was
+    /// closed by ncclGroupSimulateEnd.
     pub discarded: u64,
 }
 

@@ -47,7 +47,9 @@ static void group_without_start(void) {
 }
 
 static void error_in_group(void) {
+  ncclComm_t comm = communicator(2, 0);
   assert(ncclGroupStart() == ncclSuccess);
+  assert(all_reduce(comm, 8) == ncclSuccess);
   assert(all_reduce(NULL, 8) == ncclInvalidArgument);
   assert(ncclGroupEnd() == ncclInvalidArgument);
   assert(ncclGroupStart() == ncclSuccess);

@@ -10,8 +10,7 @@ use crate::ffi::{CommunicatorHandle, SUCCESS};
 use crate::hook::{self, FUNCTIONS};
 use crate::resolve::lookup;
 use nccltap_proto::ringfile::LIBRARIES;
-use std::ffi::{CStr, c_int, c_void};
-use std::sync::OnceLock;
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering::*};
 
 /// Address of a function, in a table.
@@ -26,14 +25,14 @@ struct Library {
     base: AtomicUsize,
     real: [AtomicPtr<c_void>; FUNCTIONS],
     doors: [AtomicU8; FUNCTIONS],
-    path: OnceLock<Vec<u8>>,
-    getters: OnceLock<Getters>,
+    /// Leaked; null until known. Nothing here waits for another thread: a fork may catch any thread
+    /// at any point, and its child would wait for ever.
+    path: AtomicPtr<CString>,
 }
 
 /// Functions of a copy that the tap itself calls. They only read.
 #[derive(Clone, Copy)]
 pub(crate) struct Getters {
-    version: usize,
     pub(crate) count: usize,
     pub(crate) user_rank: usize,
     pub(crate) cu_device: usize,
@@ -44,8 +43,7 @@ static COPIES: [Library; LIBRARIES] = [const {
         base: AtomicUsize::new(0),
         real: [const { AtomicPtr::new(std::ptr::null_mut()) }; FUNCTIONS],
         doors: [const { AtomicU8::new(0) }; FUNCTIONS],
-        path: OnceLock::new(),
-        getters: OnceLock::new(),
+        path: AtomicPtr::new(std::ptr::null_mut()),
     }
 }; LIBRARIES];
 
@@ -68,9 +66,8 @@ pub(crate) fn real(library: usize, function: usize) -> *mut c_void {
 
 /// The wrapper to stand in front of `real`, or None where the call must pass unrecorded.
 pub(crate) fn wrapped(function: usize, real: *mut c_void, door: u8) -> Option<usize> {
-    let known = |copy: &Library| {
-        copy.real.get(function).is_some_and(|stored| stored.load(Acquire) == real)
-    };
+    let known =
+        |copy: &Library| copy.real.get(function).is_some_and(|stored| stored.load(Acquire) == real);
     let library = COPIES.iter().position(known).or_else(|| place_of(real as usize))?;
     let copy = COPIES.get(library)?;
     copy.real.get(function)?.store(real, Release);
@@ -87,7 +84,8 @@ fn place_of(address: usize) -> Option<usize> {
         match copy.base.compare_exchange(0, object.base, AcqRel, Acquire) {
             Ok(_) => {
                 keep_loaded(object.path);
-                let _ = copy.path.set(object.path.to_bytes().to_vec());
+                let path = Box::into_raw(Box::new(object.path.to_owned()));
+                copy.path.store(path, Release);
                 return Some(index);
             }
             Err(base) if base == object.base => return Some(index),
@@ -139,20 +137,22 @@ fn keep_loaded(path: &CStr) {
     }
 }
 
+impl Library {
+    /// File it was loaded from.
+    fn path(&self) -> Option<&'static CStr> {
+        // SAFETY: null, or a leaked box.
+        unsafe { self.path.load(Acquire).as_ref() }.map(CString::as_c_str)
+    }
+}
+
 /// The functions of a copy that tell what a communicator is.
-pub(crate) fn getters(library: usize) -> Option<&'static Getters> {
-    let copy = COPIES.get(library)?;
-    let path = copy.path.get()?;
-    let getters = copy.getters.get_or_init(|| {
-        let find = |name: &CStr| lookup::in_object(path, name);
-        Getters {
-            version: find(c"ncclGetVersion"),
-            count: find(c"ncclCommCount"),
-            user_rank: find(c"ncclCommUserRank"),
-            cu_device: find(c"ncclCommCuDevice"),
-        }
-    });
-    Some(getters)
+pub(crate) fn getters(library: usize) -> Option<Getters> {
+    let path = COPIES.get(library)?.path()?;
+    Some(Getters {
+        count: lookup::in_object(path, c"ncclCommCount"),
+        user_rank: lookup::in_object(path, c"ncclCommUserRank"),
+        cu_device: lookup::in_object(path, c"ncclCommCuDevice"),
+    })
 }
 
 /// What NCCL says of a communicator through one of the [`Getters`].
@@ -175,17 +175,18 @@ pub(crate) fn ask(getter: usize, communicator: CommunicatorHandle) -> Option<c_i
 /// which each function was reached.
 pub(crate) fn describe() -> impl Iterator<Item = (usize, &'static [u8], u32, Vec<u8>)> {
     COPIES.iter().enumerate().filter_map(|(index, copy)| {
-        let path = copy.path.get()?.as_slice();
+        let path = copy.path()?;
         let doors = copy.doors.iter().map(|door| door.load(Acquire)).collect();
-        Some((index, path, version(index), doors))
+        Some((index, path.to_bytes(), version(path), doors))
     })
 }
 
 /// The version of a copy, as ncclGetVersion gives it; 0 when it does not.
-fn version(library: usize) -> u32 {
-    let Some(getter) = getters(library).map(|getters| getters.version).filter(|g| *g != 0) else {
+fn version(path: &CStr) -> u32 {
+    let getter = lookup::in_object(path, c"ncclGetVersion");
+    if getter == 0 {
         return 0;
-    };
+    }
     let mut version: c_int = 0;
     // SAFETY: the prototype of ncclGetVersion.
     let result = unsafe {

@@ -82,13 +82,10 @@ unsafe extern "C" fn hook_dlvsym(
 
 /// What the caller gets for a function of the table.
 fn decide(handle: *mut c_void, function: usize, find: &dyn Fn() -> *mut c_void) -> usize {
-    if handle == libc::RTLD_NEXT {
-        return PASS_ON;
-    }
     let name = hook::name(function);
-    if handle == libc::RTLD_DEFAULT {
-        // The global scope has our exported name in front. Where there is no NCCL behind it, the
-        // answer must be what it would be without us.
+    if handle == libc::RTLD_DEFAULT || handle == libc::RTLD_NEXT {
+        // The global scope has our exported name in front, or next. Where there is no NCCL behind
+        // it, the answer must be what it would be without us.
         return if elf::is_defined_elsewhere(name.to_bytes()) { PASS_ON } else { absent(name) };
     }
     let found = find();
@@ -132,8 +129,7 @@ pub(crate) fn in_libc_scope(handle: *mut c_void, name: &CStr) -> usize {
 }
 
 /// Address of `name` in the loaded object `path`. 0 when it is not there.
-pub(crate) fn in_object(path: &[u8], name: &CStr) -> usize {
-    let Ok(path) = std::ffi::CString::new(path) else { return 0 };
+pub(crate) fn in_object(path: &CStr, name: &CStr) -> usize {
     // SAFETY: opens nothing new, and gives the reference back.
     unsafe {
         let handle = libc::dlopen(path.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);

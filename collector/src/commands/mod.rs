@@ -1,8 +1,11 @@
 //! The commands of `nccltap`, one module each.
 
+mod recover;
+mod report;
 mod serve;
 
 use clap::{Parser, Subcommand};
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 /// Sees what GPUs say to each other while they serve large language models.
@@ -16,14 +19,22 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Report(report::Report),
+    Recover(recover::Recover),
 }
 
 impl Cli {
     /// Runs the command, and gives the exit code of the process.
     pub fn run(self) -> ExitCode {
-        start_log();
+        // A server tells what happens; a command only what goes wrong.
+        start_log(match self.command {
+            Command::Serve(_) => "info",
+            _ => "warn",
+        });
         let done = match self.command {
             Command::Serve(serve) => serve.run(),
+            Command::Report(report) => report.run(),
+            Command::Recover(recover) => recover.run(),
         };
         done.unwrap_or_else(|error| {
             eprintln!("nccltap: {error:#}");
@@ -33,10 +44,23 @@ impl Cli {
 }
 
 /// What happens is told on stderr. `NCCLTAP_LOG` says how much: `error`, `warn`, `info`, `debug`.
-fn start_log() {
+fn start_log(usually: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("NCCLTAP_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usually));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// Prints on stdout. A reader that has gone away, as `head` does, is no error.
+fn say(text: &str) -> std::io::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
 }
 
 /// A runtime with as many threads as the machine has cores.

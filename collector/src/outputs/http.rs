@@ -13,7 +13,7 @@
 
 use super::processes::{Overview, overview};
 use super::prometheus::{CONTENT_TYPE, Exposition};
-use super::rows::{Row, View, rows};
+use super::rows::{Row, View, json, rows};
 use super::text;
 use crate::collector::{Collector, Refusal};
 use crate::ingest::{Peer, Token};
@@ -59,11 +59,11 @@ struct Shared {
 struct ReportQuery {
     #[serde(default)]
     view: View,
-    #[serde(default = "json")]
+    #[serde(default = "for_programs")]
     format: Format,
 }
 
-const fn json() -> Format {
+const fn for_programs() -> Format {
     Format::Json
 }
 
@@ -116,7 +116,10 @@ async fn ready(State(shared): State<Shared>) -> Response {
 async fn report(State(shared): State<Shared>, Query(query): Query<ReportQuery>) -> Response {
     let rows: Vec<Row> = rows(&shared.collector, query.view);
     match query.format {
-        Format::Json => Json(rows).into_response(),
+        Format::Json => match json(&rows) {
+            Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        },
         Format::Text => {
             text::report(&rows, &overview(&shared.collector), query.view).into_response()
         }

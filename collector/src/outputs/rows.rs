@@ -158,6 +158,15 @@ pub fn rows(collector: &Collector, view: View) -> Vec<Row> {
     table.rows.into_iter().map(|(key, sums)| row(key, sums, view)).collect()
 }
 
+/// Rows as one JSON array, a row per line.
+pub fn json(rows: &[Row]) -> serde_json::Result<String> {
+    let lines = rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+    Ok(match lines.is_empty() {
+        true => "[]\n".to_owned(),
+        false => format!("[\n{}\n]\n", lines.join(",\n")),
+    })
+}
+
 #[derive(Debug, Default)]
 struct Table {
     rows: BTreeMap<RowKey, Sums>,

@@ -1,6 +1,8 @@
 //! A fake agent, and a collector to speak to: what the contract says, said by hand.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod ring;
+
 use nccltap_proto::record::{NO_PEER, Record};
 use nccltap_proto::v1::{self, agent_message::Message, collector_message, tap_client::TapClient};
 use nccltap_proto::{Function, MAX_MESSAGE_BYTES, PROTOCOL_VERSION, RECORD_SIZE};
@@ -100,7 +102,8 @@ impl Collector {
     /// The value of the one sample whose name and labels contain all of `parts`.
     pub fn metric(&self, parts: &[&str]) -> Option<f64> {
         let text = self.get("/metrics");
-        let line = text.lines().find(|line| parts.iter().all(|part| line.contains(part)))?;
+        let mut samples = text.lines().filter(|line| !line.starts_with('#'));
+        let line = samples.find(|line| parts.iter().all(|part| line.contains(part)))?;
         line.rsplit_once(' ')?.1.parse().ok()
     }
 

@@ -1,0 +1,113 @@
+//! A process killed in the middle of calls, and what is known of it afterwards.
+//!
+//! The host keeps its own witness, apart from the simulator: per thread, calls begun and calls that
+//! came back to it. A call that came back was completed, whatever happened a nanosecond later.
+
+use crate::collector::Collector;
+use crate::hosts::Linkage;
+use crate::stage::Stage;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// Threads that call; each with its own count argument, from 1.
+pub const THREADS: u64 = 3;
+
+/// What became of the calls of one killed process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Killed {
+    /// Calls begun, by the host's own account.
+    pub begun: u64,
+    /// Calls that came back to the host.
+    pub completed: u64,
+    /// Calls in the collector's counts.
+    pub recovered: u64,
+    /// Calls the tap counted as dropped.
+    pub dropped: u64,
+    /// Threads of which a completed call is neither in the counts nor counted as dropped.
+    pub threads_with_a_loss: u64,
+    /// Threads with more calls in the counts than were begun: one was counted twice, or torn.
+    pub threads_with_too_many: u64,
+    /// Records that never reached the collector, torn ones among them.
+    pub lost: u64,
+    /// Calls inside NCCL when the process died, named as such.
+    pub in_flight: u64,
+    /// Of these, such as no thread was making.
+    pub in_flight_wrong: u64,
+}
+
+impl Killed {
+    /// Adds what became of another.
+    pub fn add(&mut self, other: &Self) {
+        self.begun += other.begun;
+        self.completed += other.completed;
+        self.recovered += other.recovered;
+        self.dropped += other.dropped;
+        self.threads_with_a_loss += other.threads_with_a_loss;
+        self.threads_with_too_many += other.threads_with_too_many;
+        self.lost += other.lost;
+        self.in_flight += other.in_flight;
+        self.in_flight_wrong += other.in_flight_wrong;
+    }
+
+    /// Whether nothing was lost, nothing counted twice, and no call named that was not made.
+    pub fn is_exact(&self) -> bool {
+        self.threads_with_a_loss + self.threads_with_too_many + self.lost + self.in_flight_wrong
+            == 0
+    }
+}
+
+/// Starts a host that calls in [`THREADS`] threads, kills it after `delay`, and compares.
+///
+/// `delay` is part of what is tried, not something that is waited for: any moment must do.
+///
+/// # Panics
+/// When the host or the collector does not do its part.
+pub fn kill_under_load(stage: &Stage, collector: &Collector, delay: Duration, gap: u32) -> Killed {
+    let witness = stage.path().join("witness");
+    let mut host = stage
+        .host("under_load", Linkage::Lazy)
+        .arg(&witness)
+        .arg(THREADS.to_string())
+        .arg(gap.to_string())
+        .start();
+    host.wait_for_line("calling");
+    std::thread::sleep(delay);
+    let host = host.kill();
+    let process = collector.ended(host.pid);
+    let rows = collector.rows();
+    let recovered_of = |thread: u64| -> u64 {
+        let calls = rows.0.iter().filter(|(call, _)| call.pid == host.pid);
+        calls.filter(|(call, _)| call.elements == thread).map(|(_, count)| count).sum()
+    };
+    let mut killed = Killed {
+        dropped: process.accounting.dropped + process.accounting.unrecorded,
+        lost: process.accounting.lost + process.accounting.pending,
+        in_flight: process.in_flight.len() as u64,
+        ..Killed::default()
+    };
+    let mut missing = 0;
+    for (thread, [begun, completed]) in (1..).zip(read_witness(&witness)) {
+        let recovered = recovered_of(thread);
+        killed.begun += begun;
+        killed.completed += completed;
+        killed.recovered += recovered;
+        // Which thread a dropped call was of is not told: the dropped may make up for any.
+        missing += completed.saturating_sub(recovered);
+        killed.threads_with_a_loss += u64::from(missing > killed.dropped);
+        killed.threads_with_too_many += u64::from(recovered > begun);
+        let named = process.in_flight.iter().filter(|call| call.elements == thread).count() as u64;
+        killed.in_flight_wrong += named.saturating_sub(begun - recovered.min(begun));
+    }
+    let of_threads = |function: &Option<String>| function.as_deref() == Some("ncclAllReduce");
+    killed.in_flight_wrong +=
+        process.in_flight.iter().filter(|call| !of_threads(&call.function)).count() as u64;
+    killed
+}
+
+/// The two counters of each thread.
+fn read_witness(path: &Path) -> Vec<[u64; 2]> {
+    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    bytes.chunks_exact(64).map(|thread| [word(&thread[..8]), word(&thread[8..16])]).collect()
+}

@@ -1,0 +1,236 @@
+//! Calls, counted by everything that tells them apart: the form in which the simulator's counts, a
+//! report and a ring file are compared.
+
+use nccltap_proto::{Datatype, Function};
+use nccltap_rehearsal::counts::{Counts, Process, Row};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+/// Operations that one process asked of NCCL in the same words.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Call {
+    /// Process id.
+    pub pid: u32,
+    /// NCCL's name without prefix, e.g. `AllReduce`.
+    pub op: String,
+    /// NCCL's count argument.
+    pub elements: u64,
+    /// NCCL's name of the data type, `None` for one it does not have.
+    pub dtype: Option<String>,
+    /// Peer or root.
+    pub peer: Option<i32>,
+    /// Identity of the communicator.
+    pub group: Option<u64>,
+    /// Size of the communicator.
+    pub ranks: Option<i32>,
+    /// Rank in it.
+    pub rank: Option<i32>,
+}
+
+/// How often each call was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally(pub BTreeMap<Call, u64>);
+
+/// The counter of the simulator that a tally is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// Calls that came in.
+    Asked,
+    /// Calls that went back.
+    Returned,
+    /// Operations that were carried out: returned without an error, in no group that launched
+    /// nothing. What a ledger must hold once the process has ended.
+    CarriedOut,
+}
+
+impl Tally {
+    /// What the simulator was asked, by its own account.
+    pub fn of_simulator(counts: &Counts, counter: Counter) -> Self {
+        let mut tally = Self::default();
+        for (process, row) in counts.rows() {
+            if let Some(call) = asked(process, row) {
+                tally.add(call, counter.of(row));
+            }
+        }
+        tally
+    }
+
+    /// The rows of `nccltap report --format json`.
+    ///
+    /// # Panics
+    /// When the text is not such rows.
+    pub fn of_report(json: &str) -> Self {
+        let rows: Vec<ReportRow> = serde_json::from_str(json)
+            .unwrap_or_else(|error| panic!("not rows of a report ({error}): {json}"));
+        let mut tally = Self::default();
+        for row in rows {
+            tally.add(row.call(), row.count);
+        }
+        tally
+    }
+
+    /// Counts `count` more of a call.
+    pub fn add(&mut self, call: Call, count: u64) {
+        if count > 0 {
+            *self.0.entry(call).or_default() += count;
+        }
+    }
+
+    /// How often `op` was called in all.
+    pub fn of(&self, op: &str) -> u64 {
+        self.0.iter().filter(|(call, _)| call.op == op).map(|(_, count)| count).sum()
+    }
+
+    /// How often `op` was called with so many elements.
+    pub fn of_elements(&self, op: &str, elements: u64) -> u64 {
+        let calls = self.0.iter().filter(|(call, _)| call.op == op && call.elements == elements);
+        calls.map(|(_, count)| count).sum()
+    }
+
+    /// How many calls there are in all.
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// The same without the identities of communicators: where these are not known outside NCCL.
+    pub fn without_groups(&self) -> Self {
+        let mut tally = Self::default();
+        for (call, count) in &self.0 {
+            tally.add(Call { group: None, ..call.clone() }, *count);
+        }
+        tally
+    }
+
+    /// Every call whose count differs, one per line; empty when there is none.
+    pub fn differences(&self, other: &Self) -> String {
+        let mut text = String::new();
+        for call in self.0.keys().chain(other.0.keys()).collect::<BTreeSet<_>>() {
+            let [here, there] = [self, other].map(|t| t.0.get(call).copied().unwrap_or_default());
+            if here != there {
+                let _ = writeln!(text, "{here} against {there}: {call:?}");
+            }
+        }
+        text
+    }
+}
+
+impl Counter {
+    fn of(self, row: &Row) -> u64 {
+        match self {
+            Self::Asked => row.asked,
+            Self::Returned => row.returned,
+            Self::CarriedOut => row.returned - row.failed - row.discarded,
+        }
+    }
+}
+
+/// The call that a row of the simulator counts, if it is an operation.
+fn asked(process: &Process, row: &Row) -> Option<Call> {
+    let function = Function::ALL.iter().find(|function| function.name() == row.function)?;
+    let known = row.ranks > 0;
+    Some(Call {
+        pid: process.pid,
+        op: function.operation()?.name().to_owned(),
+        elements: row.count,
+        dtype: datatype(row.datatype),
+        peer: (row.peer >= 0).then_some(row.peer),
+        group: known.then_some(row.communicator),
+        ranks: known.then_some(row.ranks),
+        rank: known.then_some(row.rank),
+    })
+}
+
+/// NCCL's name of a data type.
+pub fn datatype(code: i32) -> Option<String> {
+    let datatype = u8::try_from(code).ok().and_then(Datatype::from_code)?;
+    Some(datatype.name().to_owned())
+}
+
+/// One row of a report, as far as it is compared.
+#[derive(Deserialize)]
+struct ReportRow {
+    pid: u32,
+    op: String,
+    elements: u64,
+    dtype: Option<String>,
+    peer: Option<i32>,
+    group: Option<String>,
+    ranks_in_group: Option<i32>,
+    rank: Option<i32>,
+    count: u64,
+}
+
+impl ReportRow {
+    fn call(&self) -> Call {
+        let group = self.group.as_deref().map(|hex| {
+            assert_eq!(hex.len(), 16, "`{hex}` is not a group: 16 hexadecimal digits");
+            u64::from_str_radix(hex, 16).unwrap_or_else(|_| panic!("`{hex}` is not hexadecimal"))
+        });
+        Call {
+            pid: self.pid,
+            op: self.op.clone(),
+            elements: self.elements,
+            dtype: self.dtype.clone(),
+            peer: self.peer,
+            group,
+            ranks: self.ranks_in_group,
+            rank: self.rank,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROW: &str = r#"[{"host":"h","pid":7,"rank":1,"stage":null,"phase":"unknown",
+        "group":"00000000000000ff","role":null,"op":"Send","collective":null,"path":"nccl",
+        "launch":"eager","dtype":"bfloat16","elements":64,"peer":0,"ranks_in_group":2,"count":5,
+        "message_bytes":640,"bus_bytes":640}]"#;
+
+    fn row() -> Row {
+        Row {
+            function: "ncclSend".into(),
+            communicator: 0xff,
+            ranks: 2,
+            rank: 1,
+            count: 64,
+            datatype: 9,
+            peer: 0,
+            asked: 9,
+            returned: 8,
+            failed: 1,
+            discarded: 2,
+        }
+    }
+
+    fn counts(row: Row) -> Counts {
+        Counts { processes: vec![Process { pid: 7, started_ns: 1, rows: vec![row] }] }
+    }
+
+    #[test]
+    fn a_row_of_a_report_and_a_row_of_the_simulator_meet_in_the_same_call() {
+        let report = Tally::of_report(ROW);
+        let simulator = Tally::of_simulator(&counts(row()), Counter::CarriedOut);
+        assert_eq!(report, simulator);
+        assert_eq!(report.differences(&simulator), "");
+        assert_eq!(report.of("Send"), 5);
+    }
+
+    #[test]
+    fn bcast_counts_as_broadcast_and_getters_count_as_nothing() {
+        let bcast = counts(Row { function: "ncclBcast".into(), ..row() });
+        assert_eq!(Tally::of_simulator(&bcast, Counter::Asked).of("Broadcast"), 9);
+        let getter = counts(Row { function: "ncclCommCount".into(), ..row() });
+        assert_eq!(Tally::of_simulator(&getter, Counter::Asked).total(), 0);
+    }
+
+    #[test]
+    fn a_difference_is_named_whichever_side_it_is_on() {
+        let report = Tally::of_report(ROW);
+        let none = Tally::default();
+        assert!(report.differences(&none).starts_with("5 against 0: "));
+        assert!(none.differences(&report).starts_with("0 against 5: "));
+    }
+}
