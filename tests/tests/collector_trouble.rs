@@ -124,13 +124,26 @@ fn a_process_that_ends_while_its_collector_is_gone_is_told_of_when_that_comes_ba
     let collector = stage.collector_with(&["--record", recording]);
     let mut host = stage.host("burst", Linkage::Lazy).arg("5000").start();
     host.wait_for_line("done");
+    let pid = host.pid;
+    // From now on the process has met a collector: its ring file is for that one to remove.
+    eventually(|| match collector.processes().iter().any(|process| process.pid == pid) {
+        true => Ok(()),
+        false => Err(format!("process {pid} has not said hello")),
+    });
     collector.crash();
     let _ = std::fs::remove_file(stage.socket());
     host.go_on();
     host.finish().succeeded();
     assert_eq!(rings::files(&stage.rings_directory()).len(), 1);
     let collector = stage.collector_with(&["--record", recording]);
-    assert_eq!(stage.ledger_equals_ground_truth(&collector).total(), 5000);
+    let process = collector.ended(pid);
+    process.is_accounted_for();
+    assert_eq!(process.accounting.seen, 5001);
+    let by_linkage = |function: &&str| process.libraries[0].plt.iter().any(|is| is == function);
+    assert!(["ncclAllReduce", "ncclCommInitRank"].iter().all(by_linkage), "{process:?}");
+    let truth = stage.ground_truth(Counter::CarriedOut);
+    assert_eq!(collector.rows().differences(&truth), "");
+    assert_eq!(truth.total(), 5000);
 }
 
 #[test]
