@@ -4,11 +4,13 @@
 //! - [`functions`]: the table of wrapped NCCL functions;
 //! - [`record`]: one call in 64 bytes;
 //! - [`ringfile`]: the file in shared memory that outlives a killed process;
+//! - [`faults`]: every reason for which the tap does less than it should;
 //! - [`address`]: where a collector listens.
 #![forbid(unsafe_code)]
 
 pub mod address;
 pub mod datatype;
+pub mod faults;
 pub mod functions;
 pub mod record;
 pub mod ringfile;

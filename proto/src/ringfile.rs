@@ -98,7 +98,7 @@ pub struct FileHeader {
     pub communicators: u32,
     /// Library entries in use.
     pub libraries: u32,
-    /// Cumulative count per kind of trouble, in the order of agent/src/faults.rs.
+    /// Cumulative count per kind of trouble, in the order of proto/src/faults.rs.
     pub faults: [u64; FAULTS],
     /// Host name, padded with zeros.
     pub host: [u8; 64],

@@ -1,6 +1,7 @@
 //! From the bytes of a ring file to messages. Pure.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use nccltap_proto::faults::Fault;
 use nccltap_proto::record::{RECORD_SIZE, Record};
 use nccltap_proto::ringfile::{AnchorEntry, DOOR_DLSYM, DOOR_PLT, RingFile, text};
 use nccltap_proto::{Function, PROTOCOL_VERSION, v1};
@@ -107,10 +108,14 @@ fn anchor(entry: AnchorEntry) -> v1::Anchor {
     }
 }
 
-/// The names of the kinds are the agent's, and the file has only their counts.
+/// Kinds that a later version of the tap may count, and this one cannot name, have a number.
 fn faults(file: &RingFile<'_>) -> Vec<v1::Fault> {
     let counts = file.header.faults.iter().enumerate().filter(|(_, count)| **count > 0);
-    counts.map(|(kind, count)| v1::Fault { name: format!("kind_{kind}"), count: *count }).collect()
+    let name = |kind: usize| match Fault::ALL.get(kind) {
+        Some(fault) => fault.name().to_owned(),
+        None => format!("kind_{kind}"),
+    };
+    counts.map(|(kind, count)| v1::Fault { name: name(kind), count: *count }).collect()
 }
 
 fn libraries(file: &RingFile<'_>) -> Vec<v1::Library> {

@@ -212,10 +212,10 @@ pub struct InFlight {
     #[prost(bytes = "bytes", tag = "3")]
     pub record: ::prost::bytes::Bytes,
 }
-/// One kind of trouble, named in agent/src/faults.rs.
+/// One kind of trouble, see proto/src/faults.rs.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Fault {
-    /// Name of the kind, e.g. ring_full.
+    /// Name of the kind, e.g. no_ring: proto/src/faults.rs has them all.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     /// How often, since the tap came to life.

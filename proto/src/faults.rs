@@ -1,0 +1,56 @@
+//! Every reason for which the tap does less than it should.
+//!
+//! Each has a counter in the ring file, in the order of this table, and a name in reports. A new kind
+//! goes to the end.
+
+macro_rules! faults {
+    ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal;)*) => {
+        /// One kind of trouble.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Fault { $($(#[doc = $meaning])+ $variant,)* }
+
+        impl Fault {
+            /// Every kind, in the order in which the ring file has the counts.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// Name on the wire.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+faults! {
+    /// A setting had a value that could not be used; its default is in force.
+    SettingRefused = "setting_refused";
+    /// No ring file could be made: nothing is recorded in this process.
+    NoRingFile = "no_ring_file";
+    /// The file system that holds the rings had no room for one more.
+    NoRoom = "no_room";
+    /// More threads called NCCL at once than there are rings.
+    NoRing = "no_ring";
+    /// The drain thread could not be started: records stay in the ring file.
+    NoThread = "no_thread";
+    /// A call entered the tap while another call of the same thread was still in it.
+    NestedCall = "nested_call";
+    /// A call came through a linkage table and no NCCL could be found behind it.
+    NoLibrary = "no_library";
+    /// More copies of NCCL than can be told apart: the calls of the last ones are not recorded.
+    TooManyLibraries = "too_many_libraries";
+    /// More communicators than can be described in one process.
+    TooManyCommunicators = "too_many_communicators";
+    /// Calls on a communicator before the tap came to life in this process.
+    BeforeStart = "before_start";
+    /// A panic inside the tap, caught.
+    Panic = "panic";
+    /// The collector refused the stream.
+    Refused = "refused";
+    /// The stream to the collector broke and was opened anew.
+    Reconnect = "reconnect";
+    /// The socket of the collector belongs to another user.
+    ForeignCollector = "foreign_collector";
+}
+
+const _: () = assert!(Fault::ALL.len() <= crate::ringfile::FAULTS);
