@@ -317,3 +317,68 @@ impl Registry {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(pid: u32) -> v1::Hello {
+        let process = v1::Process { host: "node".into(), pid, ..Default::default() };
+        v1::Hello { process: Some(process), ..Default::default() }
+    }
+
+    fn goodbye(recorded: u64) -> Message {
+        let rings = vec![v1::RingTotals { recorded, dropped: 2, ..Default::default() }];
+        Message::Goodbye(v1::Goodbye { last: Some(v1::Report { rings, ..Default::default() }) })
+    }
+
+    fn pids(collector: &Collector) -> Vec<u32> {
+        collector.followed().iter().map(|followed| followed.lock().facts().pid).collect()
+    }
+
+    #[test]
+    fn those_that_ended_make_room_first_then_those_that_went_silent() {
+        let collector = Collector::new(3);
+        let (silent, _) = collector.hello(hello(1), 0).unwrap();
+        let (ended, _) = collector.hello(hello(2), 0).unwrap();
+        let (_connected, _) = collector.hello(hello(3), 0).unwrap();
+        collector.take(ended.followed(), goodbye(5), 0, false);
+        drop((silent, ended));
+        let _four = collector.hello(hello(4), 0).unwrap();
+        assert_eq!(pids(&collector), [1, 3, 4]);
+        let _five = collector.hello(hello(5), 0).unwrap();
+        assert_eq!(pids(&collector), [3, 4, 5]);
+        let full = collector.hello(hello(6), 0).unwrap_err();
+        assert_eq!(full, Full { processes: 3 });
+        // What they made is not forgotten.
+        let departed = collector.departed();
+        let sums = departed.accounting.values().next().unwrap();
+        assert_eq!((departed.processes, sums.made, sums.dropped), (2, 7, 2));
+        assert!(sums.balanced);
+    }
+
+    #[test]
+    fn a_known_process_finds_room_in_a_full_collector() {
+        let collector = Collector::new(1);
+        let first = collector.hello(hello(1), 0).unwrap();
+        let again = collector.hello(hello(1), 0).unwrap();
+        drop(first);
+        assert!(again.0.followed().is_connected());
+        assert_eq!(pids(&collector), [1]);
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_taken_says_why() {
+        let collector = Collector::new(8);
+        let entry = |message| v1::RecordingEntry {
+            process: hello(7).process,
+            message: Some(v1::AgentMessage { message }),
+            ..Default::default()
+        };
+        assert!(collector.replay(entry(None)).unwrap_err().contains("no message"));
+        let error = collector.replay(entry(Some(goodbye(1)))).unwrap_err();
+        assert!(error.contains("process 7 on node has no Hello"), "{error}");
+        let error = collector.replay(entry(Some(Message::Hello(hello(7))))).unwrap_err();
+        assert!(error.contains("protocol version 0"), "{error}");
+    }
+}
