@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// Processes a collector follows when no other number is given. Past it, those that ended first
 /// make room.
@@ -19,12 +20,19 @@ pub const PROCESSES: usize = 4096;
 /// Pairs of job and host whose totals are kept apart once their processes have made room.
 const DEPARTED_ROWS: usize = 1024;
 
+/// Refusals that are remembered as told.
+const TOLD: usize = 1024;
+
+/// How long the same refusal is not told again.
+const TELL_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
 /// Everything one collector knows.
 #[derive(Debug)]
 pub struct Collector {
     limit: usize,
     registry: Mutex<Registry>,
     refusals: [AtomicU64; Refusal::ALL.len()],
+    told: Mutex<HashMap<String, Instant>>,
     recorder: Option<Mutex<Recorder>>,
 }
 
@@ -151,6 +159,7 @@ impl Collector {
             limit,
             registry: Mutex::default(),
             refusals: [const { AtomicU64::new(0) }; Refusal::ALL.len()],
+            told: Mutex::default(),
             recorder: None,
         }
     }
@@ -279,9 +288,23 @@ impl Collector {
         self.registry.lock().departed.clone()
     }
 
-    /// Counts a peer that was refused.
-    pub fn refuse(&self, refusal: Refusal) {
+    /// Counts a peer that was refused, and says so in the log: once a minute for the same peer and
+    /// sentence, because whoever is refused comes again.
+    pub fn refuse(&self, refusal: Refusal, who: &dyn fmt::Display, sentence: &str) {
         self.refusals[refusal as usize].fetch_add(1, Relaxed);
+        let line = format!("{who} is refused: {sentence}");
+        let mut told = self.told.lock();
+        if told.len() >= TOLD {
+            told.clear();
+        }
+        let now = Instant::now();
+        let again = told.get(&line).is_some_and(|at| now.duration_since(*at) < TELL_AGAIN_AFTER);
+        if again {
+            tracing::debug!("{line}");
+        } else {
+            tracing::warn!("{line}");
+            told.insert(line, now);
+        }
     }
 
     /// Peers that were refused, per reason.

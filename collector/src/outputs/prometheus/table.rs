@@ -135,13 +135,13 @@ metrics! {
 /// docs/metrics.md: the table, for people.
 pub fn document(series_bound: usize) -> String {
     use std::fmt::Write;
-    let mut text = format!(
+    let mut text = String::from(
         "# Metrics\n\n\
          `nccltap serve` exposes these at `/metrics`, in the OpenMetrics text format. This page is \
          generated from\n`collector/src/outputs/prometheus/table.rs`; a test compares the two.\n\n\
          Bytes are bytes, seconds are seconds, and every number is that of one rank: sum over ranks \
          with PromQL.\n\n\
-         | metric | type | labels | meaning |\n|---|---|---|---|\n"
+         | metric | type | labels | meaning |\n|---|---|---|---|\n",
     );
     for metric in Metric::ALL {
         let suffix = if metric.kind() == Kind::Counter { "_total" } else { "" };
