@@ -19,12 +19,14 @@
 //!   tap into it;
 //! - [`replay`]: a recording, as the collector it was taken by;
 //! - [`client`]: asks a collector that runs elsewhere;
+//! - [`doctor`]: what preloading can and cannot see;
 //! - [`commands`]: one module per command of `nccltap`.
 #![forbid(unsafe_code)]
 
 pub mod client;
 pub mod collector;
 pub mod commands;
+pub mod doctor;
 pub mod ingest;
 pub mod ledger;
 pub mod outputs;

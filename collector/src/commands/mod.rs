@@ -1,11 +1,15 @@
 //! The commands of `nccltap`, one module each.
 
+mod demo;
+mod doctor;
 mod recover;
 mod report;
 mod run;
 mod serve;
 mod signals;
 
+use crate::client::Target;
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -24,6 +28,8 @@ enum Command {
     Run(run::Run),
     Report(report::Report),
     Recover(recover::Recover),
+    Doctor(doctor::Doctor),
+    Demo(demo::Demo),
 }
 
 impl Cli {
@@ -39,6 +45,8 @@ impl Cli {
             Command::Run(run) => run.run(),
             Command::Report(report) => report.run(),
             Command::Recover(recover) => recover.run(),
+            Command::Doctor(doctor) => doctor.run(),
+            Command::Demo(demo) => demo.run(),
         };
         done.unwrap_or_else(|error| {
             eprintln!("nccltap: {error:#}");
@@ -77,4 +85,12 @@ fn default_address() -> nccltap_proto::address::Address {
     let dir = std::env::var_os("XDG_RUNTIME_DIR").map(std::path::PathBuf::from);
     let uid = rustix::process::getuid().as_raw();
     nccltap_proto::address::Address::default_for(uid, dir.as_deref())
+}
+
+/// The collector that agents of this environment would report to.
+fn usual_target() -> anyhow::Result<Target> {
+    match std::env::var("NCCLTAP_COLLECTOR") {
+        Ok(address) if !address.is_empty() => address.parse().context("NCCLTAP_COLLECTOR"),
+        _ => Ok(Target::Collector(default_address())),
+    }
 }

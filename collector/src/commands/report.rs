@@ -1,6 +1,6 @@
 //! `nccltap report`: the counts of a recording or of a running collector.
 
-use super::{default_address, runtime, say};
+use super::{runtime, say, usual_target};
 use crate::client::{self, Target};
 use crate::collector::PROCESSES;
 use crate::outputs::http::Format;
@@ -8,7 +8,6 @@ use crate::outputs::processes::overview;
 use crate::outputs::rows::{View, json, rows};
 use crate::outputs::text;
 use crate::replay::replay;
-use anyhow::Context;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -58,13 +57,5 @@ impl Report {
         };
         say(&text)?;
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// The collector that agents of this environment would report to.
-fn usual_target() -> anyhow::Result<Target> {
-    match std::env::var("NCCLTAP_COLLECTOR") {
-        Ok(address) if !address.is_empty() => address.parse().context("NCCLTAP_COLLECTOR"),
-        _ => Ok(Target::Collector(default_address())),
     }
 }

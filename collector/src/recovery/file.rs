@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Largest ring file that is read. Agents make files of 64 MiB unless told otherwise; only what was
+/// Largest ring file that is read. Agents make files of 257 MiB unless told otherwise; only what was
 /// used of a file takes memory here.
 pub const LARGEST_FILE: u64 = 4 << 30;
 

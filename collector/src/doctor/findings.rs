@@ -1,0 +1,171 @@
+//! Conclusions, each in a sentence.
+
+use crate::outputs::processes::{LibraryView, ProcessView};
+use crate::outputs::text::grouped;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// What a finding means for the counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grade {
+    /// As it should be.
+    Good,
+    /// Worth knowing.
+    Note,
+    /// Something is missed.
+    Bad,
+}
+
+/// One conclusion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What it means.
+    pub grade: Grade,
+    /// The conclusion, and what to do.
+    pub sentence: String,
+}
+
+/// Conclusions, in the order in which they were drawn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings(Vec<Finding>);
+
+impl Findings {
+    /// Adds what is as it should be.
+    pub fn good(&mut self, sentence: impl Into<String>) {
+        self.0.push(Finding { grade: Grade::Good, sentence: sentence.into() });
+    }
+
+    /// Adds what is worth knowing.
+    pub fn note(&mut self, sentence: impl Into<String>) {
+        self.0.push(Finding { grade: Grade::Note, sentence: sentence.into() });
+    }
+
+    /// Adds what is missed.
+    pub fn bad(&mut self, sentence: impl Into<String>) {
+        self.0.push(Finding { grade: Grade::Bad, sentence: sentence.into() });
+    }
+
+    /// Whether nothing is missed.
+    pub fn all_well(&self) -> bool {
+        self.0.iter().all(|finding| finding.grade != Grade::Bad)
+    }
+
+    /// A line per finding.
+    pub fn text(&self) -> String {
+        let line = |finding: &Finding| {
+            let mark = match finding.grade {
+                Grade::Good => "ok  ",
+                Grade::Note => "note",
+                Grade::Bad => "MISS",
+            };
+            format!("{mark}  {}\n", finding.sentence)
+        };
+        self.0.iter().map(line).collect()
+    }
+
+    /// What reached the tap in one process.
+    pub fn process(&mut self, process: &ProcessView) {
+        let who = format!("{} (pid {})", first_words(&process.command_line), process.pid);
+        let sums = &process.accounting;
+        let (calls, operations) = (grouped(sums.seen), grouped(sums.operations));
+        self.good(format!(
+            "{who}: {calls} calls reached the tap, {operations} operations among them"
+        ));
+        for library in &process.libraries {
+            self.library(&who, library);
+        }
+        if process.libraries.is_empty() {
+            self.bad(format!("{who}: the tap is there, and no copy of NCCL was called through it"));
+        }
+        if sums.dropped + sums.unrecorded > 0 {
+            let lost = grouped(sums.dropped + sums.unrecorded);
+            self.bad(format!("{who}: {lost} calls were not recorded; raise NCCLTAP_RING_RECORDS"));
+        }
+        for setting in &process.settings_problems {
+            self.bad(format!("{who}: {} is not in force: {}", setting.name, setting.problem));
+        }
+        for (fault, count) in &process.faults {
+            self.note(format!("{who}: the tap stepped around {fault}, {} times", grouped(*count)));
+        }
+        for call in &process.in_flight {
+            let function = call.function.as_deref().unwrap_or("an unknown function");
+            self.note(format!("{who}: {function} has not come back"));
+        }
+    }
+
+    /// The doors of one copy of NCCL.
+    fn library(&mut self, who: &str, library: &LibraryView) {
+        let version = library
+            .version
+            .map_or_else(String::new, |version| format!(" {}", version_name(version)));
+        let at = format!("{who}: NCCL{version} at {}", library.path);
+        for (door, functions) in [
+            ("by linkage table, as PyTorch calls it", &library.plt),
+            ("by dlsym, as vLLM's pynccl does", &library.dlsym),
+        ] {
+            if !functions.is_empty() {
+                self.good(format!("{at}, {door}: {}", functions.join(" ")));
+            }
+        }
+        if library.plt.is_empty() && library.dlsym.is_empty() {
+            self.note(format!("{at}: no function of it was reached"));
+        }
+    }
+
+    /// Copies of NCCL that are in a process, and of which the tap knows nothing.
+    pub fn copies(
+        &mut self,
+        who: &str,
+        mapped: &BTreeSet<PathBuf>,
+        reached: &BTreeSet<PathBuf>,
+        tap_is_there: bool,
+    ) {
+        for path in mapped.difference(reached) {
+            let path = path.display();
+            if tap_is_there {
+                self.note(format!(
+                    "{who}: {path} is loaded and was never called through the tap; if it is used, \
+                     it is opened in a way that preloading cannot see (dlmopen, RTLD_DEEPBIND)"
+                ));
+            } else {
+                self.bad(format!("{who}: {path} is loaded and the tap is not"));
+            }
+        }
+    }
+}
+
+/// `22105` as `2.21.5`; before 2.9, `2804` as `2.8.4`.
+pub fn version_name(version: u32) -> String {
+    let thousand = if version >= 10_000 { 10_000 } else { 1_000 };
+    let (major, rest) = (version / thousand, version % thousand);
+    format!("{major}.{}.{}", rest / 100, rest % 100)
+}
+
+fn first_words(command_line: &str) -> String {
+    let words: Vec<&str> = command_line.split_whitespace().take(4).collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_named_as_nccl_names_them() {
+        assert_eq!(version_name(22105), "2.21.5");
+        assert_eq!(version_name(2804), "2.8.4");
+    }
+
+    #[test]
+    fn a_copy_that_is_loaded_without_the_tap_is_missed() {
+        let mapped = BTreeSet::from(["/a/libnccl.so.2".into(), "/b/libnccl.so.2".into()]);
+        let reached = BTreeSet::from(["/a/libnccl.so.2".into()]);
+        let mut findings = Findings::default();
+        findings.copies("x", &mapped, &mapped, true);
+        assert_eq!(findings.text(), "");
+        findings.copies("x", &mapped, &reached, true);
+        assert!(findings.all_well() && findings.text().contains("/b/libnccl.so.2"));
+        findings.copies("x", &mapped, &reached, false);
+        assert!(!findings.all_well());
+    }
+}
