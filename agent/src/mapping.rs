@@ -85,7 +85,7 @@ impl RingFile {
             .mode(0o600)
             .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
             .open(&path)?;
-        let layout = fit(layout, free_bytes(&file));
+        let layout = fit(layout, free_bytes(&file), file_size_limit());
         let mapped = Self::map(file, &path, layout);
         match mapped {
             Ok(mapped) => {
@@ -100,6 +100,10 @@ impl RingFile {
     }
 
     fn map(file: File, path: &Path, layout: Layout) -> io::Result<Self> {
+        if layout.file_bytes() as u64 > file_size_limit() {
+            // To try would be answered with SIGXFSZ, which ends the process.
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
         lock(&file)?;
         file.set_len(layout.file_bytes() as u64)?;
         // SAFETY: a new shared mapping of a file this process has just made.
@@ -307,10 +311,11 @@ impl RingFile {
     }
 }
 
-/// The layout with rings no larger than the free bytes allow.
-fn fit(mut layout: Layout, free: Option<u64>) -> Layout {
+/// The layout with rings no larger than the free bytes, and the largest file there may be, allow.
+fn fit(mut layout: Layout, free: Option<u64>, largest: u64) -> Layout {
     let too_large = |layout: &Layout| {
         free.is_some_and(|free| layout.ring_bytes() as u64 * ROOM_FOR_RINGS > free)
+            || layout.file_bytes() as u64 > largest
     };
     while layout.ring_records > FEWEST_RECORDS && too_large(&layout) {
         layout.ring_records /= 2;
@@ -339,6 +344,14 @@ fn free_bytes(file: &File) -> Option<u64> {
     known.then(|| status.f_bavail.saturating_mul(status.f_frsize))
 }
 
+/// Bytes of the largest file that this process may make: RLIMIT_FSIZE.
+fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is valid; it stays as it is if the call fails.
+    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    limit.rlim_cur
+}
+
 /// Writes `text` into a field and fills it up with zeros, at least one.
 pub(crate) fn fill(field: &mut [u8], text: &[u8]) {
     let zero = std::iter::repeat(&0);
@@ -356,7 +369,7 @@ mod tests {
 
     #[test]
     fn rings_shrink_with_the_room_there_is() {
-        let records = |free| fit(WISH, free).ring_records;
+        let records = |free| fit(WISH, free, u64::MAX).ring_records;
         assert_eq!(records(None), 65_536);
         assert_eq!(records(Some(16 << 30)), 65_536);
         // The 64 MiB that a container gets when nobody asks for more.
@@ -367,7 +380,16 @@ mod tests {
     #[test]
     fn a_ring_that_was_asked_to_be_small_stays_as_it_is() {
         let wish = Layout { rings: 1, ring_records: 64 };
-        assert_eq!(fit(wish, Some(0)), wish);
+        assert_eq!(fit(wish, Some(0), u64::MAX), wish);
+    }
+
+    #[test]
+    fn rings_shrink_until_the_process_may_make_the_file() {
+        let wish = WISH.file_bytes() as u64;
+        assert_eq!(fit(WISH, None, wish), WISH);
+        let smaller = fit(WISH, None, wish - 1);
+        assert_eq!(smaller.ring_records, WISH.ring_records / 2);
+        assert_eq!(fit(WISH, None, 0).ring_records, FEWEST_RECORDS);
     }
 
     #[test]
