@@ -6,16 +6,17 @@
 #![allow(unsafe_code)]
 
 use crate::clock;
-use crate::faults;
+use crate::faults::{self, Fault};
+use crate::ffi;
 use crate::hook::shielded;
-use crate::life::Agent;
+use crate::life::{self, Agent};
 use crate::mapping;
 use crate::resolve::libraries;
 use crate::uplink;
 use nccltap_proto::functions::Function;
 use nccltap_proto::ringfile::{DOOR_DLSYM, DOOR_PLT, LibraryEntry, text};
 use nccltap_proto::{PROTOCOL_VERSION, RECORD_SIZE, v1};
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use std::time::{Duration, Instant};
 
 /// Most records of one batch.
@@ -66,11 +67,38 @@ impl Exit {
     }
 }
 
+/// `gettid` of the drain thread, 0 while there is none.
+static DRAIN_THREAD: AtomicU32 = AtomicU32::new(0);
+
+/// Arranges, once per process image, that a panic of ours is silent, and that one on the drain
+/// thread stops that thread where it stands. To unwind would drop the runtime, which may well panic
+/// again, for the same reason (a host that has closed all descriptors): and a panic while unwinding
+/// ends the process. The hook is that of this library's own copy of the standard library.
+pub(crate) fn keep_panics_inside() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if cfg!(test) || DONE.swap(true, AcqRel) {
+        return;
+    }
+    std::panic::set_hook(Box::new(|_| {
+        if DRAIN_THREAD.load(Acquire) != ffi::thread_id() {
+            return;
+        }
+        faults::count(Fault::Panic);
+        if let Some(agent) = life::agent() {
+            agent.exit.done();
+        }
+        loop {
+            std::thread::park();
+        }
+    }));
+}
+
 /// Starts the drain thread. False when it cannot be started.
 pub(crate) fn spawn(agent: &'static Agent) -> bool {
     let spawned = with_signals_blocked(|| {
         std::thread::Builder::new().name("nccltap".to_owned()).stack_size(512 << 10).spawn(
             move || {
+                DRAIN_THREAD.store(ffi::thread_id(), Release);
                 let _ = shielded(|| uplink::run(agent));
                 agent.exit.done();
             },

@@ -109,6 +109,7 @@ fn wake_slow() {
 
 /// Everything that is needed for the first record.
 fn start() -> Option<Box<Agent>> {
+    drain::keep_panics_inside();
     let settings = Settings::from_environment();
     if settings.off {
         return None;
