@@ -63,7 +63,12 @@ pub(crate) fn finish(library: usize, communicator: CommunicatorHandle, result: i
 #[inline(never)]
 fn may_record(state: &mut State, call: &Call) -> bool {
     if state.busy {
+        // Or the thread has left that call by a jump, and there is no telling. Either way this one
+        // was made and is not recorded.
         faults::count(Fault::NestedCall);
+        if let Some(agent) = life::agent() {
+            agent.count_unrecorded();
+        }
         return false;
     }
     if life::agent().is_none() {
