@@ -39,16 +39,25 @@ pub struct Installed {
     pub llama_rank: PathBuf,
 }
 
+impl Installed {
+    /// Where things are once they are installed in `directory`.
+    pub fn in_directory(directory: &Path) -> Self {
+        Self {
+            library: directory.join("libnccl.so.2"),
+            header: directory.join("nccl.h"),
+            llama_rank: directory.join("llama_rank"),
+        }
+    }
+}
+
 /// Writes library, header and program into `directory`, which is made if need be.
 ///
 /// Files appear complete or not at all, so that several processes may install into one directory.
+/// A process that starts others from several threads should install before it does: a program
+/// cannot be run while a child that was just forked still has it open for writing.
 pub fn install(directory: &Path) -> io::Result<Installed> {
     fs::create_dir_all(directory)?;
-    let installed = Installed {
-        library: directory.join("libnccl.so.2"),
-        header: directory.join("nccl.h"),
-        llama_rank: directory.join("llama_rank"),
-    };
+    let installed = Installed::in_directory(directory);
     put(&installed.library, NCCL, 0o755)?;
     put(&installed.header, NCCL_HEADER, 0o644)?;
     put(&installed.llama_rank, LLAMA_RANK, 0o755)?;

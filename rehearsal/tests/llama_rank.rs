@@ -1,17 +1,26 @@
 //! The program that plays one rank issues what vLLM issues.
 
 use nccltap_rehearsal::counts::{Counts, Process};
-use nccltap_rehearsal::install;
+use nccltap_rehearsal::{Installed, install};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
+
+/// The simulator, installed before any test of this process starts another one: a program cannot be
+/// run while a process that was just forked still has it open for writing.
+fn installed() -> &'static Installed {
+    static INSTALLED: OnceLock<Installed> = OnceLock::new();
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("llama_rank");
+    INSTALLED.get_or_init(|| install(&directory).unwrap())
+}
 
 /// Runs all ranks for 128 prompt and 128 generated tokens.
 fn serve(tp: usize) -> Counts {
     let directory = tempfile::tempdir().unwrap();
-    let installed = install(directory.path()).unwrap();
     let ranks: Vec<_> = (0..tp)
         .map(|rank| {
-            Command::new(&installed.llama_rank)
+            Command::new(&installed().llama_rank)
                 .args(["--tp", &tp.to_string(), "--rank", &rank.to_string(), "--ids-file"])
                 .arg(directory.path().join("ids"))
                 .env("NCCLSIM_COUNTS_DIR", directory.path())
@@ -87,10 +96,8 @@ fn pytorch_and_pynccl_have_a_communicator_each_that_all_ranks_share() {
 
 #[test]
 fn a_rank_that_is_told_nonsense_says_what_it_takes() {
-    let directory = tempfile::tempdir().unwrap();
-    let installed = install(directory.path()).unwrap();
     for arguments in [&["--tp", "1"][..], &["--tp", "2", "--rank", "2"], &["--bogus"], &[]] {
-        let output = Command::new(&installed.llama_rank).args(arguments).output().unwrap();
+        let output = Command::new(&installed().llama_rank).args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(!output.stderr.is_empty());
     }

@@ -3,7 +3,7 @@
 use crate::artifacts::workshop;
 use crate::wait::eventually;
 use nccltap_proto::{FNV_START, fnv1a};
-use nccltap_rehearsal::{Installed, NCCL, NCCL_HEADER};
+use nccltap_rehearsal::{Installed, LLAMA_RANK, NCCL, NCCL_HEADER};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::Write;
@@ -42,8 +42,16 @@ impl Linkage {
 pub fn simulated_nccl() -> &'static Installed {
     static INSTALLED: OnceLock<Installed> = OnceLock::new();
     INSTALLED.get_or_init(|| {
-        let directory = workshop().join(format!("nccl-{:016x}", fnv1a(NCCL, FNV_START)));
-        nccltap_rehearsal::install(&directory).expect("the target directory can be written")
+        let parts = [NCCL, NCCL_HEADER, LLAMA_RANK];
+        let hash = parts.iter().fold(FNV_START, |hash, part| fnv1a(part, hash));
+        let directory = workshop().join(format!("nccl-{hash:016x}"));
+        let installed = nccltap_rehearsal::Installed::in_directory(&directory);
+        match [&installed.library, &installed.header, &installed.llama_rank].map(|it| it.exists()) {
+            [true, true, true] => installed,
+            _ => {
+                nccltap_rehearsal::install(&directory).expect("the target directory can be written")
+            }
+        }
     })
 }
 

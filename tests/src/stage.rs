@@ -140,7 +140,8 @@ impl Stage {
         let pids: BTreeSet<u32> = truth.0.keys().map(|call| call.pid).collect();
         for process in pids.iter().map(|pid| collector.ended(*pid)) {
             process.is_accounted_for();
-            assert_eq!(process.accounting.dropped + process.accounting.unrecorded, 0);
+            let unseen = process.accounting.dropped + process.accounting.unrecorded;
+            assert_eq!(unseen, 0, "{process:?}");
             assert_eq!(process.faults, BTreeMap::new(), "{process:?}");
         }
         let truth = view(truth);
