@@ -76,10 +76,6 @@ pub(crate) fn unwound() {
 #[cold]
 #[inline(never)]
 fn may_record(state: &mut State, call: &Call) -> bool {
-    if state.busy {
-        faults::count(Fault::NestedCall);
-        return false;
-    }
     let Some(agent) = life::agent() else {
         // Nothing is missed while no communicator exists.
         if !call.communicator.is_null() && !life::is_off() {
@@ -87,6 +83,13 @@ fn may_record(state: &mut State, call: &Call) -> bool {
         }
         return false;
     };
+    if state.busy {
+        // Or the thread has left that call by a jump, and there is no telling. Either way this one
+        // was made and is not recorded.
+        faults::count(Fault::NestedCall);
+        agent.count_unrecorded();
+        return false;
+    }
     let _unseen = Unseen::new();
     state.acquire_ring(agent)
 }

@@ -49,7 +49,8 @@ enum Ended {
 
 /// Keeps a stream to the collector for as long as the process lives.
 pub(crate) fn run(agent: &'static Agent) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // Not `enable_all`: where some other crate of the build asks for it, that has a signal driver.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     match runtime {
         Ok(runtime) => {
             // Never taken down: see `drain::panicked`.
