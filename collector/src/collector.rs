@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// Processes a collector follows when no other number is given. Past it, those that ended first
 /// make room.
@@ -19,12 +20,19 @@ pub const PROCESSES: usize = 4096;
 /// Pairs of job and host whose totals are kept apart once their processes have made room.
 const DEPARTED_ROWS: usize = 1024;
 
+/// Refusals that are remembered as told.
+const TOLD: usize = 1024;
+
+/// How long the same refusal is not told again.
+const TELL_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
 /// Everything one collector knows.
 #[derive(Debug)]
 pub struct Collector {
     limit: usize,
     registry: Mutex<Registry>,
     refusals: [AtomicU64; Refusal::ALL.len()],
+    told: Mutex<HashMap<String, Instant>>,
     recorder: Option<Mutex<Recorder>>,
 }
 
@@ -151,6 +159,7 @@ impl Collector {
             limit,
             registry: Mutex::default(),
             refusals: [const { AtomicU64::new(0) }; Refusal::ALL.len()],
+            told: Mutex::default(),
             recorder: None,
         }
     }
@@ -279,9 +288,23 @@ impl Collector {
         self.registry.lock().departed.clone()
     }
 
-    /// Counts a peer that was refused.
-    pub fn refuse(&self, refusal: Refusal) {
+    /// Counts a peer that was refused, and says so in the log: once a minute for the same peer and
+    /// sentence, because whoever is refused comes again.
+    pub fn refuse(&self, refusal: Refusal, who: &dyn fmt::Display, sentence: &str) {
         self.refusals[refusal as usize].fetch_add(1, Relaxed);
+        let line = format!("{who} is refused: {sentence}");
+        let mut told = self.told.lock();
+        if told.len() >= TOLD {
+            told.clear();
+        }
+        let now = Instant::now();
+        let again = told.get(&line).is_some_and(|at| now.duration_since(*at) < TELL_AGAIN_AFTER);
+        if again {
+            tracing::debug!("{line}");
+        } else {
+            tracing::warn!("{line}");
+            told.insert(line, now);
+        }
     }
 
     /// Peers that were refused, per reason.
@@ -315,5 +338,70 @@ impl Registry {
         rows.entry(key).or_default().add(&process.accounting());
         self.departed.processes += 1;
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(pid: u32) -> v1::Hello {
+        let process = v1::Process { host: "node".into(), pid, ..Default::default() };
+        v1::Hello { process: Some(process), ..Default::default() }
+    }
+
+    fn goodbye(recorded: u64) -> Message {
+        let rings = vec![v1::RingTotals { recorded, dropped: 2, ..Default::default() }];
+        Message::Goodbye(v1::Goodbye { last: Some(v1::Report { rings, ..Default::default() }) })
+    }
+
+    fn pids(collector: &Collector) -> Vec<u32> {
+        collector.followed().iter().map(|followed| followed.lock().facts().pid).collect()
+    }
+
+    #[test]
+    fn those_that_ended_make_room_first_then_those_that_went_silent() {
+        let collector = Collector::new(3);
+        let (silent, _) = collector.hello(hello(1), 0).unwrap();
+        let (ended, _) = collector.hello(hello(2), 0).unwrap();
+        let (_connected, _) = collector.hello(hello(3), 0).unwrap();
+        collector.take(ended.followed(), goodbye(5), 0, false);
+        drop((silent, ended));
+        let _four = collector.hello(hello(4), 0).unwrap();
+        assert_eq!(pids(&collector), [1, 3, 4]);
+        let _five = collector.hello(hello(5), 0).unwrap();
+        assert_eq!(pids(&collector), [3, 4, 5]);
+        let full = collector.hello(hello(6), 0).unwrap_err();
+        assert_eq!(full, Full { processes: 3 });
+        // What they made is not forgotten.
+        let departed = collector.departed();
+        let sums = departed.accounting.values().next().unwrap();
+        assert_eq!((departed.processes, sums.made, sums.dropped), (2, 7, 2));
+        assert!(sums.balanced);
+    }
+
+    #[test]
+    fn a_known_process_finds_room_in_a_full_collector() {
+        let collector = Collector::new(1);
+        let first = collector.hello(hello(1), 0).unwrap();
+        let again = collector.hello(hello(1), 0).unwrap();
+        drop(first);
+        assert!(again.0.followed().is_connected());
+        assert_eq!(pids(&collector), [1]);
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_taken_says_why() {
+        let collector = Collector::new(8);
+        let entry = |message| v1::RecordingEntry {
+            process: hello(7).process,
+            message: Some(v1::AgentMessage { message }),
+            ..Default::default()
+        };
+        assert!(collector.replay(entry(None)).unwrap_err().contains("no message"));
+        let error = collector.replay(entry(Some(goodbye(1)))).unwrap_err();
+        assert!(error.contains("process 7 on node has no Hello"), "{error}");
+        let error = collector.replay(entry(Some(Message::Hello(hello(7))))).unwrap_err();
+        assert!(error.contains("protocol version 0"), "{error}");
     }
 }

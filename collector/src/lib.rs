@@ -21,6 +21,22 @@
 //! - [`client`]: asks a collector that runs elsewhere;
 //! - [`doctor`]: what preloading can and cannot see;
 //! - [`commands`]: one module per command of `nccltap`.
+//!
+//! # Bounds
+//!
+//! Memory does not grow with time. What goes past a bound is counted, and the outputs show it.
+//!
+//! | what | bound | past it |
+//! |---|---|---|
+//! | connections | 8,192 ([`ingest::CONNECTIONS`]) | wait to be accepted |
+//! | a message | 4 MiB | its stream is refused |
+//! | processes | 4,096 ([`collector::PROCESSES`]) | those that ended first make room; a sum of their calls stays |
+//! | rings, communicators, copies of NCCL of a process | 1,024, 4,096, 4 | its stream is refused |
+//! | exact keys of a process | 8,192 ([`ledger::EXACT_KEYS`]) | sizes are powers of two, then without communicator |
+//! | operations held for the end of their group | 65,536 a ring ([`timeline::HELD_OPERATIONS`]) | told at once |
+//! | series of operations in the metrics | 4,096 ([`outputs::prometheus::samples::SERIES`]) | summed as `other` |
+//! | a recording | 16 GiB ([`recording::DEFAULT_LIMIT`], `--record-limit`) | it stops, and every report says so |
+//! | a ring file that is read | 4 GiB ([`recovery::file::LARGEST_FILE`]) | left alone, and said so |
 #![forbid(unsafe_code)]
 
 pub mod client;

@@ -144,7 +144,7 @@ async fn a_peer_that_breaks_the_contract_gets_one_sentence_and_others_go_on() {
     }
     let (_dir, code, log) = collector.stop();
     assert_eq!(code, Some(0));
-    assert!(log.contains("neither gRPC nor HTTP"), "{log}");
+    assert_eq!(log.matches("neither gRPC nor HTTP").count(), 1, "{log}");
 }
 
 #[tokio::test]
@@ -207,4 +207,43 @@ fn an_address_that_cannot_be_listened_on_is_refused_with_its_reason() {
         assert!(said.contains(sentence), "{address}: {said}");
     }
     assert_eq!(std::fs::read_to_string(dir.path().join("file")).unwrap(), "not a socket");
+}
+
+#[tokio::test]
+async fn on_tcp_a_token_is_asked_for_where_there_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("token");
+    std::fs::write(&secret, "hush\n").unwrap();
+    let secret = secret.display().to_string();
+    let collector =
+        Collector::start_in(dir, &["--listen", "tcp:127.0.0.1:0", "--token-file", &secret]);
+    let tcp = collector.addresses[1].strip_prefix("tcp:").unwrap().to_owned();
+    let connect = async |token: &str| {
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{tcp}")).unwrap();
+        let hello = v1::Hello { token: token.into(), ..hello(7) };
+        let channel = endpoint.connect().await.unwrap();
+        let (mut agent, ()) = FakeAgent::open(channel, Message::Hello(hello)).await.unwrap();
+        agent.answer().await.map(|_| agent)
+    };
+    for wrong in ["", "hus", "hush!", "HUSH"] {
+        let status = connect(wrong).await.err().unwrap();
+        assert_eq!(status.code(), Code::Unauthenticated, "{wrong}");
+        assert!(status.message().contains("NCCLTAP_TOKEN"), "{status}");
+    }
+    let mut agent = connect("hush").await.unwrap();
+    agent.report(report(vec![batch(0, 0, &[call(ncclAllReduce, 8)])])).await.unwrap();
+
+    // The report by the same socket asks for it too, and the Unix socket does not.
+    let ask = |token: Option<&str>| {
+        let mut command = nccltap();
+        command.args(["report", "--format", "json", "--collector", &collector.addresses[1]]);
+        token.map(|token| command.env("NCCLTAP_TOKEN", token));
+        command.output().unwrap()
+    };
+    let refused = ask(None);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("wants a token"), "{refused:?}");
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&ask(Some("hush")).stdout).unwrap();
+    assert_eq!(rows[0]["count"], 1);
+    assert_eq!(unix_get(&collector.socket, "/live"), "live\n");
+    assert_eq!(collector.metric(&["nccltap_streams_refused_total", "token"]), Some(5.0));
 }

@@ -34,6 +34,18 @@ pub struct Killed {
     pub in_flight: u64,
     /// Of these, such as no thread was making.
     pub in_flight_wrong: u64,
+    /// Calls inside the simulator when the process died, by its own account, that are not named,
+    /// though there was room to record them.
+    pub in_flight_unnamed: u64,
+}
+
+/// How a host calls until it is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Turns of an empty loop between two calls of a thread.
+    pub gap: u64,
+    /// Nanoseconds for which the simulator keeps the processor busy in each call.
+    pub call_ns: u64,
 }
 
 impl Killed {
@@ -63,13 +75,20 @@ impl Killed {
 ///
 /// # Panics
 /// When the host or the collector does not do its part.
-pub fn kill_under_load(stage: &Stage, collector: &Collector, delay: Duration, gap: u32) -> Killed {
+pub fn kill_under_load(
+    stage: &Stage,
+    collector: &Collector,
+    delay: Duration,
+    load: Load,
+) -> Killed {
+    stage.forget_counts();
     let witness = stage.path().join("witness");
     let mut host = stage
         .host("under_load", Linkage::Lazy)
         .arg(&witness)
         .arg(THREADS.to_string())
-        .arg(gap.to_string())
+        .arg(load.gap.to_string())
+        .env("NCCLSIM_CALL_NS", load.call_ns.to_string())
         .start();
     host.wait_for_line("calling");
     std::thread::sleep(delay);
@@ -86,6 +105,12 @@ pub fn kill_under_load(stage: &Stage, collector: &Collector, delay: Duration, ga
         in_flight: process.in_flight.len() as u64,
         ..Killed::default()
     };
+    let counts = stage.counts();
+    let inside_simulator = |thread: u64| {
+        let rows = counts.process(host.pid).into_iter().flat_map(|process| &process.rows);
+        rows.filter(|row| row.function == "ncclAllReduce" && row.count == thread)
+            .any(|row| row.asked > row.returned)
+    };
     let mut missing = 0;
     for (thread, [begun, completed]) in (1..).zip(read_witness(&witness)) {
         let recovered = recovered_of(thread);
@@ -98,6 +123,8 @@ pub fn kill_under_load(stage: &Stage, collector: &Collector, delay: Duration, ga
         killed.threads_with_too_many += u64::from(recovered > begun);
         let named = process.in_flight.iter().filter(|call| call.elements == thread).count() as u64;
         killed.in_flight_wrong += named.saturating_sub(begun - recovered.min(begun));
+        let unnamed = inside_simulator(thread) && named == 0 && killed.dropped == 0;
+        killed.in_flight_unnamed += u64::from(unnamed);
     }
     let of_threads = |function: &Option<String>| function.as_deref() == Some("ncclAllReduce");
     killed.in_flight_wrong +=

@@ -10,6 +10,7 @@
 //! - [`collector`] runs `nccltap serve` and asks it;
 //! - [`tally`] is how calls are compared: from the simulator, from a report, from a ring file;
 //! - [`kills`] kills a process in the middle of calls and does the sums;
+//! - [`steady`] lets a process call at a steady rate and does the sums;
 //! - [`artifacts`] builds what is tested, once.
 //!
 //! Tests wait for conditions, never for time: see [`eventually`].
@@ -21,6 +22,7 @@ pub mod hosts;
 pub mod kills;
 pub mod rings;
 mod stage;
+pub mod steady;
 pub mod tally;
 mod wait;
 

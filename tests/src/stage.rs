@@ -104,6 +104,16 @@ impl Stage {
         Counts::read(&self.counts_directory()).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// Removes the simulator's counts, so that those of the processes to come stand alone.
+    ///
+    /// # Panics
+    /// When they cannot be removed.
+    pub fn forget_counts(&self) {
+        fs::remove_dir_all(self.counts_directory())
+            .and_then(|()| fs::create_dir(self.counts_directory()))
+            .expect("the test's directory can be written");
+    }
+
     /// The simulator's counts as a tally.
     pub fn ground_truth(&self, counter: Counter) -> Tally {
         Tally::of_simulator(&self.counts(), counter)

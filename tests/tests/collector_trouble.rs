@@ -1,23 +1,11 @@
 //! The collector is absent, comes late, is stopped, crashes: the host goes on, and what it did is
 //! counted or counted as dropped.
 
+use nccltap_tests::steady::Steady;
 use nccltap_tests::tally::Counter;
 use nccltap_tests::{Linkage, Stage, eventually, rings};
 use rustix::process::Signal;
 use std::time::Duration;
-
-/// What `steady` prints at its end.
-struct Steady {
-    calls: u64,
-    longest: Duration,
-}
-
-fn steady(stdout: &str) -> Steady {
-    let line = stdout.lines().last().unwrap_or_default();
-    let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
-    let [calls, longest, _] = numbers[..] else { panic!("not what steady prints: {stdout}") };
-    Steady { calls, longest: Duration::from_nanos(longest) }
-}
 
 /// On a machine that does other things too a thread may wait this long for its turn; waiting for a
 /// collector that does not answer would take seconds.
@@ -27,7 +15,7 @@ const LONGEST_CALL: Duration = Duration::from_millis(500);
 fn without_a_collector_the_host_runs_and_ends_as_ever() {
     let stage = Stage::new();
     let host = stage.host("steady", Linkage::Lazy).arg("100000").arg("1").run().succeeded();
-    let host = steady(&host.stdout);
+    let host = Steady::read(&host.stdout);
     assert!(host.calls > 10_000);
     assert!(host.longest < LONGEST_CALL, "{:?}", host.longest);
 }
@@ -79,7 +67,7 @@ fn a_stopped_collector_does_not_hold_up_the_host_and_goes_on_without_a_gap() {
     let host = host.finish().succeeded();
     collector.signal(Signal::CONT);
     let pid = host.pid;
-    let host = steady(&host.stdout);
+    let host = Steady::read(&host.stdout);
     assert!(host.longest < LONGEST_CALL, "{:?}", host.longest);
     let process = collector.ended(pid);
     process.is_accounted_for();

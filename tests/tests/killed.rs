@@ -1,6 +1,6 @@
 //! A killed process: every call it completed is known, and so is the one it was in.
 
-use nccltap_tests::kills::kill_under_load;
+use nccltap_tests::kills::{Load, kill_under_load};
 use nccltap_tests::tally::Counter;
 use nccltap_tests::{Linkage, Stage, eventually};
 use std::time::Duration;
@@ -10,8 +10,10 @@ use std::time::Duration;
 fn a_process_killed_under_load_loses_no_completed_call() {
     let stage = Stage::new();
     let collector = stage.collector();
-    for (delay, gap) in [(0, 1000), (1, 0), (3, 1000), (10, 300), (30, 1000), (100, 1000)] {
-        let killed = kill_under_load(&stage, &collector, Duration::from_millis(delay), gap);
+    let loads = [(0, 1000, 0), (1, 0, 0), (3, 1000, 2000), (10, 300, 5000), (100, 9000, 1000)];
+    for (delay, gap, call_ns) in loads {
+        let load = Load { gap, call_ns };
+        let killed = kill_under_load(&stage, &collector, Duration::from_millis(delay), load);
         assert!(killed.is_exact(), "after {delay} ms: {killed:?}");
         assert!(killed.recovered + killed.dropped <= killed.begun, "{killed:?}");
     }

@@ -4,12 +4,16 @@ use super::run::{exit_code, spawn};
 use super::signals::Signals;
 use super::{runtime, say, usual_target};
 use crate::client;
+use crate::collector::{Collector, PROCESSES};
 use crate::doctor::findings::Findings;
 use crate::doctor::procfs::{self, Mapped};
 use crate::doctor::program::{examine, is_library};
 use crate::outputs::processes::{Overview, ProcessView, overview};
 use crate::preload::find_library;
 use crate::private::PrivateCollector;
+use crate::recovery::file;
+use crate::recovery::watch::take_into;
+use nccltap_proto::ringfile::RingFile;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -188,6 +192,8 @@ async fn look_at(pid: u32, findings: &mut Findings) {
         findings.bad(format!("NCCLTAP_OFF=1 is set in process {pid}: the tap does nothing"));
     }
     let known = known_to_collector(pid, &environment, findings).await;
+    // What the collector does not know stands in the ring file.
+    let known = known.or_else(|| by_ring_file(pid, &environment));
     if let Some(process) = &known {
         findings.process(process);
     }
@@ -243,4 +249,21 @@ async fn known_to_collector(
         )),
     }
     known
+}
+
+/// What the ring file of `pid` says of it, while it lives.
+fn by_ring_file(pid: u32, environment: &BTreeMap<String, String>) -> Option<ProcessView> {
+    let directory = environment.get("NCCLTAP_RING_DIR").map_or("/dev/shm", String::as_str);
+    // As the process sees it, which may be in a container.
+    let directory = PathBuf::from(format!("/proc/{pid}/root{directory}"));
+    let own = procfs::own_pid(pid);
+    let collector = Collector::new(PROCESSES);
+    for path in file::named_in(&directory).ok()? {
+        let Ok(bytes) = file::look_into(&path) else { continue };
+        let Ok(ring_file) = RingFile::parse(&bytes) else { continue };
+        if ring_file.header.pid == own {
+            let _ = take_into(&collector, &ring_file, &path);
+        }
+    }
+    overview(&collector).processes.pop()
 }

@@ -77,7 +77,7 @@ impl Recover {
 
     fn take(&self, collector: &Collector, path: &Path) -> Result<(), FileError> {
         let dead = DeadFile::open(path)?;
-        take_into(collector, &dead)?;
+        take_into(collector, &dead.ring_file()?, path)?;
         if self.remove {
             dead.remove()?;
         }

@@ -85,7 +85,7 @@ impl Findings {
             self.bad(format!("{who}: {} is not in force: {}", setting.name, setting.problem));
         }
         for (fault, count) in &process.faults {
-            self.note(format!("{who}: the tap stepped around {fault}, {} times", grouped(*count)));
+            self.note(format!("{who}: the tap stepped around {fault}: {}", grouped(*count)));
         }
         for call in &process.in_flight {
             let function = call.function.as_deref().unwrap_or("an unknown function");

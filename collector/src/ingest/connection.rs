@@ -75,10 +75,8 @@ impl Connection {
         if first.first().is_none_or(u8::is_ascii_uppercase) {
             return Ok(());
         }
-        self.collector.refuse(Refusal::Garbage);
-        let sentence =
-            format!("{} sent bytes that are neither gRPC nor HTTP; it is cut off", self.peer);
-        tracing::warn!("{sentence}");
+        let sentence = "it sent bytes that are neither gRPC nor HTTP";
+        self.collector.refuse(Refusal::Garbage, &self.peer, sentence);
         Err(io::Error::new(io::ErrorKind::InvalidData, sentence))
     }
 }

@@ -186,10 +186,9 @@ pub async fn accept(
             let permit = match Arc::clone(&slots).try_acquire_owned() {
                 Ok(permit) => permit,
                 Err(_) => {
-                    collector.refuse(Refusal::Full);
-                    tracing::warn!(
-                        "{CONNECTIONS} connections are open, as many as may be; a further one waits"
-                    );
+                    let sentence =
+                        format!("{CONNECTIONS} connections are open, as many as may be; it waits");
+                    collector.refuse(Refusal::Full, &"a further connection", &sentence);
                     Arc::clone(&slots).acquire_owned().await.ok()?
                 }
             };
@@ -234,11 +233,9 @@ fn permitted(stream: &tokio::net::UnixStream, path: &Path, collector: &Collector
     if uid.as_ref().is_ok_and(|uid| *uid == me || *uid == 0) {
         return true;
     }
-    collector.refuse(Refusal::User);
-    let who = uid.map_or_else(|_| "unknown".to_owned(), |uid| uid.to_string());
-    tracing::warn!(
-        "a peer on unix:{} runs as user {who}, this collector as {me}; it is cut off",
-        path.display()
-    );
+    let who = format!("a peer on unix:{}", path.display());
+    let uid = uid.map_or_else(|_| "unknown".to_owned(), |uid| uid.to_string());
+    let sentence = format!("it runs as user {uid}, this collector as {me}");
+    collector.refuse(Refusal::User, &who, &sentence);
     false
 }

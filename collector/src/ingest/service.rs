@@ -99,22 +99,25 @@ impl TapService {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// Refuses a peer, once in the log and once in its status.
-    fn refuse(&self, peer: &Peer, refusal: Refusal, code: Code, sentence: String) -> Status {
-        self.collector.refuse(refusal);
-        tracing::warn!("{peer} is refused: {sentence}");
+    /// Refuses a peer, in the log and in its status.
+    fn refuse(
+        &self,
+        who: &dyn fmt::Display,
+        refusal: Refusal,
+        code: Code,
+        sentence: &str,
+    ) -> Status {
+        self.collector.refuse(refusal, who, sentence);
         Status::new(code, sentence)
     }
 
-    fn breach(&self, who: &impl fmt::Display, breach: &Breach) -> Status {
+    fn breach(&self, who: &dyn fmt::Display, breach: &Breach) -> Status {
         let refusal = Refusal::from(breach);
-        self.collector.refuse(refusal);
-        tracing::warn!("{who} is refused: {breach}");
         let code = match refusal {
             Refusal::Version => Code::FailedPrecondition,
             _ => Code::InvalidArgument,
         };
-        Status::new(code, breach.to_string())
+        self.refuse(who, refusal, code, &breach.to_string())
     }
 
     async fn greet(
@@ -126,10 +129,10 @@ impl TapService {
             Ok(first) => first.map_err(|status| self.unreadable(peer, &status))?,
             Err(_) => {
                 let sentence = format!("no Hello within {HELLO_WITHIN:?}");
-                return Err(self.refuse(peer, Refusal::Silent, Code::DeadlineExceeded, sentence));
+                return Err(self.refuse(peer, Refusal::Silent, Code::DeadlineExceeded, &sentence));
             }
         };
-        let Some(Message::Hello(hello)) = first.and_then(|message| message.message) else {
+        let Some(Message::Hello(mut hello)) = first.and_then(|message| message.message) else {
             let rule = Breach::Order("the first message of a stream must be a Hello");
             return Err(self.breach(peer, &rule));
         };
@@ -138,11 +141,14 @@ impl TapService {
         {
             let sentence = "this collector wants a token that NCCLTAP_TOKEN does not give";
             let code = Code::Unauthenticated;
-            return Err(self.refuse(peer, Refusal::Token, code, sentence.to_owned()));
+            return Err(self.refuse(peer, Refusal::Token, code, sentence));
         }
-        contract::hello(&hello).map_err(|breach| self.breach(peer, &breach))?;
+        // A secret is neither kept nor recorded.
+        hello.token.clear();
+        let who = hello.process.as_ref().map_or_else(|| peer.to_string(), named);
+        contract::hello(&hello).map_err(|breach| self.breach(&who, &breach))?;
         let (stream, rings) = self.collector.hello(hello, now_ns()).map_err(|full| {
-            self.refuse(peer, Refusal::Full, Code::ResourceExhausted, full.to_string())
+            self.refuse(&who, Refusal::Full, Code::ResourceExhausted, &full.to_string())
         })?;
         let welcome = v1::Welcome {
             protocol_version: PROTOCOL_VERSION,
@@ -153,7 +159,7 @@ impl TapService {
     }
 
     /// What became of a message that could not be read: too large, garbage, or the peer is gone.
-    fn unreadable(&self, who: &impl fmt::Display, status: &Status) -> Status {
+    fn unreadable(&self, who: &dyn fmt::Display, status: &Status) -> Status {
         match status.code() {
             Code::OutOfRange | Code::ResourceExhausted | Code::Internal | Code::InvalidArgument => {
                 let sentence = format!("a message could not be read: {}", status.message());
@@ -213,6 +219,12 @@ impl TapService {
             }
         }
     }
+}
+
+/// A process by the name it gives itself, whatever that is, at a length that fits a log.
+fn named(process: &v1::Process) -> String {
+    let host: String = process.host.chars().take(64).collect();
+    format!("process {} on {host}", process.pid)
 }
 
 /// How a stream came to its end.

@@ -91,9 +91,12 @@ pub fn guarded(router: Router, collector: Arc<Collector>, token: Option<Arc<Toke
             if from_here || shown.is_some_and(|shown| token.is(shown)) {
                 return next.run(request).await;
             }
-            collector.refuse(Refusal::Token);
-            let sentence = "this collector wants a token: Authorization: Bearer TOKEN\n";
-            (StatusCode::UNAUTHORIZED, sentence).into_response()
+            let sentence = "this collector wants a token: Authorization: Bearer TOKEN";
+            match request.extensions().get::<Peer>() {
+                Some(peer) => collector.refuse(Refusal::Token, peer, sentence),
+                None => collector.refuse(Refusal::Token, &"an HTTP peer", sentence),
+            }
+            (StatusCode::UNAUTHORIZED, format!("{sentence}\n")).into_response()
         }
     }))
 }

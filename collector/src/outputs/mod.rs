@@ -3,7 +3,7 @@
 //! - [`rows`]: the rows that scripts rely on, in both views;
 //! - [`processes`]: who is tapped, and where each process' calls have gone;
 //! - [`text`]: both for people;
-//! - [`prometheus`]: metrics;
+//! - [`prometheus`][]: metrics;
 //! - [`http`]: all of it by HTTP.
 
 pub mod http;

@@ -3,6 +3,7 @@
 use super::processes::{Overview, ProcessView};
 use super::rows::{Row, View};
 use crate::process::Life;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 /// Rows and accounting as a text of at most a few columns, with every warning there is reason for.
@@ -11,14 +12,16 @@ pub fn report(rows: &[Row], overview: &Overview, view: View) -> String {
     if overview.processes.is_empty() {
         text.push_str("No process has called NCCL under the tap.\n");
     }
-    let mut at = 0;
-    let mut groups: Vec<&Row> = rows.iter().collect();
-    groups.sort_by_key(|row| (row.group.is_none(), row.group.clone()));
-    while let Some(first) = groups.get(at) {
-        let group: Vec<&Row> =
-            groups[at..].iter().take_while(|row| row.group == first.group).copied().collect();
-        at += group.len();
-        write_group(&mut text, &group, view);
+    if !rows.is_empty() {
+        text.push_str("Counts and bytes are those of one rank.\n\n");
+    }
+    let mut groups: BTreeMap<(bool, Option<&str>), Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        let group = row.group.as_deref();
+        groups.entry((group.is_none(), group)).or_default().push(row);
+    }
+    for rows in groups.values() {
+        write_group(&mut text, rows, view);
     }
     write_processes(&mut text, overview);
     for warning in warnings(overview) {
@@ -38,35 +41,68 @@ fn write_group(text: &mut String, rows: &[&Row], view: View) {
         View::Operations => "op",
         View::Collectives => "collective",
     };
-    let head = [
-        "rank", "host", "pid", what, "elements", "dtype", "peer", "launch", "phase", "count",
-        "message", "bus",
-    ];
-    let cells = rows.iter().map(|row| {
-        let number = |n: Option<String>| n.unwrap_or_default();
-        [
-            number(row.rank.map(|rank| rank.to_string())),
-            row.host.clone(),
-            row.pid.to_string(),
-            row.op.clone().or_else(|| row.collective.clone()).unwrap_or_default(),
-            match (row.elements, row.elements_up_to) {
-                (Some(elements), _) => elements.to_string(),
-                (None, Some(bound)) => format!("<= {bound}"),
-                (None, None) => String::new(),
-            },
-            row.dtype.clone().unwrap_or_else(|| "?".to_owned()),
-            number(row.peer.map(|peer| peer.to_string())),
-            row.launch.clone(),
-            row.phase.clone(),
-            grouped(row.count),
-            row.message_bytes.map_or_else(|| "?".to_owned(), size),
-            row.bus_bytes.map_or_else(|| "?".to_owned(), size),
-        ]
+    let head =
+        [what, "elements", "dtype", "peer", "launch", "phase", "count", "message", "bus", "ranks"];
+    const RIGHT: [bool; 10] = [false, true, false, true, false, false, true, true, true, false];
+    // Ranks that did the same stand in one line.
+    let mut lines: Vec<([String; 9], Vec<&Row>)> = Vec::new();
+    let mut index: HashMap<[String; 9], usize> = HashMap::new();
+    for row in rows {
+        let line = line(row);
+        let at = *index.entry(line.clone()).or_insert(lines.len());
+        match lines.get_mut(at) {
+            Some((_, ranks)) => ranks.push(row),
+            None => lines.push((line, vec![row])),
+        }
+    }
+    let cells = lines.into_iter().map(|(line, rows)| {
+        let [what, elements, dtype, peer, launch, phase, count, message, bus] = line;
+        let ranks = ranks(&rows);
+        [what, elements, dtype, peer, launch, phase, count, message, bus, ranks]
     });
-    const RIGHT: [bool; 12] =
-        [true, false, true, false, true, false, true, false, false, true, true, true];
     write_table(text, head, &RIGHT, cells.collect());
     text.push('\n');
+}
+
+/// The cells of a row but its rank.
+fn line(row: &Row) -> [String; 9] {
+    let unknown = || "?".to_owned();
+    [
+        row.op.clone().or_else(|| row.collective.clone()).unwrap_or_default(),
+        match (row.elements, row.elements_up_to) {
+            (Some(elements), _) => elements.to_string(),
+            (None, Some(bound)) => format!("<= {bound}"),
+            (None, None) => String::new(),
+        },
+        row.dtype.clone().unwrap_or_else(unknown),
+        row.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+        row.launch.clone(),
+        row.phase.clone(),
+        grouped(row.count),
+        row.message_bytes.map_or_else(unknown, size),
+        row.bus_bytes.map_or_else(unknown, size),
+    ]
+}
+
+/// Who did it: ranks, or processes where ranks are not known.
+fn ranks(rows: &[&Row]) -> String {
+    let mut known: Vec<i32> = rows.iter().filter_map(|row| row.rank).collect();
+    if known.len() < rows.len() {
+        let pids: Vec<_> = rows.iter().map(|row| format!("pid {}", row.pid)).collect();
+        return pids.join(" ");
+    }
+    known.sort_unstable();
+    known.dedup();
+    let mut text = String::new();
+    for run in known.chunk_by(|a, b| a + 1 == *b) {
+        let comma = if text.is_empty() { "" } else { "," };
+        let _ = match run {
+            [] => Ok(()),
+            [one] => write!(text, "{comma}{one}"),
+            [first, .., last] => write!(text, "{comma}{first}-{last}"),
+        };
+    }
+    text
 }
 
 /// Writes columns as wide as their widest cell, numbers to the right.
@@ -102,7 +138,7 @@ fn write_table<const N: usize>(
 
 fn write_processes(text: &mut String, overview: &Overview) {
     for process in &overview.processes {
-        let _ = writeln!(text, "{}: {}", name(process), accounting(process));
+        let _ = writeln!(text, "{}{}: {}", name(process), places(process), accounting(process));
     }
     if overview.departed_processes > 0 {
         let sums = &overview.departed_accounting;
@@ -114,6 +150,23 @@ fn write_processes(text: &mut String, overview: &Overview) {
             grouped(sums.made),
             grouped(sums.seen)
         );
+    }
+}
+
+/// The ranks a process has, by group; of many groups the first few.
+fn places(process: &ProcessView) -> String {
+    const SHOWN: usize = 4;
+    let known = process.communicators.iter().filter_map(|communicator| {
+        let (rank, group) = (communicator.rank?, communicator.group.as_ref()?);
+        Some(format!("rank {rank} of {group}"))
+    });
+    let known: Vec<String> = known.collect();
+    match known.len() {
+        0 => String::new(),
+        many if many > SHOWN => {
+            format!(" ({} and {} more)", known[..SHOWN].join(", "), many - SHOWN)
+        }
+        _ => format!(" ({})", known.join(", ")),
     }
 }
 
@@ -165,19 +218,22 @@ fn warnings(overview: &Overview) -> Vec<String> {
                  defect of nccltap"
             ));
         }
-        if sums.dropped + sums.unrecorded > 0 {
+        let uncounted = sums.dropped + sums.unrecorded;
+        if uncounted > 0 {
             all.push(format!(
-                "{who}: {} calls were made and are in no count; a larger NCCLTAP_RING_RECORDS \
-                 gives the collector more time",
-                grouped(sums.dropped + sums.unrecorded)
+                "{who}: made but in no count: {}; a larger NCCLTAP_RING_RECORDS gives the \
+                 collector more time",
+                grouped(uncounted)
             ));
         }
         if sums.before > 0 {
             let before = grouped(sums.before);
-            all.push(format!("{who}: {before} calls were taken by another collector before"));
+            all.push(format!(
+                "{who}: taken by another collector before, and not in here: {before}"
+            ));
         }
         if sums.lost > 0 {
-            all.push(format!("{who}: {} recorded calls never arrived", grouped(sums.lost)));
+            all.push(format!("{who}: recorded, and never arrived: {}", grouped(sums.lost)));
         }
         if process.life == Life::Running && !process.connected {
             all.push(format!("{who}: it said no Goodbye, and nothing was heard of it since"));
@@ -194,14 +250,14 @@ fn warnings(overview: &Overview) -> Vec<String> {
         for failed in &process.failed {
             let (function, name) = (&failed.function, &failed.name);
             let count = grouped(failed.count);
-            all.push(format!("{who}: {function} was refused {count} times with {name}"));
+            all.push(format!("{who}: NCCL refused {function} with {name}: {count}"));
         }
         for setting in &process.settings_problems {
             let (name, value, problem) = (&setting.name, &setting.value, &setting.problem);
             all.push(format!("{who}: {name}: {problem} (`{value}` is in force)"));
         }
         for (fault, count) in &process.faults {
-            all.push(format!("{who}: the tap stepped around {fault}, {} times", grouped(*count)));
+            all.push(format!("{who}: the tap stepped around {fault}: {}", grouped(*count)));
         }
     }
     if let Some(recording) = &overview.recording
@@ -210,7 +266,7 @@ fn warnings(overview: &Overview) -> Vec<String> {
         all.push(format!("the recording {} has stopped: {why}", recording.path.display()));
     }
     for (why, count) in &overview.refused {
-        all.push(format!("{} peers were refused ({why})", grouped(*count)));
+        all.push(format!("peers refused ({why}): {}", grouped(*count)));
     }
     all
 }

@@ -118,11 +118,6 @@ impl DeadFile {
         RingFile::parse(&self.bytes).map_err(FileError::Unreadable)
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Removes it, if it is still the file that was read.
     pub fn remove(self) -> io::Result<()> {
         let there = std::fs::symlink_metadata(&self.path)?;
@@ -166,6 +161,13 @@ pub fn peek(path: &Path) -> Result<Vec<u8>, FileError> {
     }
     page.truncate(filled);
     Ok(page)
+}
+
+/// The bytes of a ring file, whose owner may well be alive and writing.
+pub fn look_into(path: &Path) -> Result<Vec<u8>, FileError> {
+    let file = open(path)?;
+    let length = file.metadata()?.len();
+    read(&file, length)
 }
 
 fn open(path: &Path) -> Result<File, FileError> {

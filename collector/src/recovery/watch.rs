@@ -5,7 +5,7 @@ use super::left::{left, owner};
 use crate::collector::{Collector, Followed};
 use crate::ingest::{contract, now_ns};
 use crate::process::{Identity, Life};
-use nccltap_proto::ringfile::{FileHeader, MAGIC, text};
+use nccltap_proto::ringfile::{FileHeader, MAGIC, RingFile, text};
 use nccltap_proto::v1::agent_message::Message;
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -200,11 +200,21 @@ impl Recovery {
         }
     }
 
+    fn tell(&self, identity: &Identity) {
+        tracing::info!("{identity} is dead; what it left is taken");
+        let Some(followed) = self.shared.collector.find(identity) else { return };
+        for call in followed.lock().calls_in_flight() {
+            let name = call.function.map_or("an unknown function", |function| function.name());
+            tracing::warn!("{identity} died inside {name} (thread {})", call.thread);
+        }
+    }
+
     /// Takes the file of a dead process into the counts, and removes it.
     pub fn take(&self, path: &Path) -> Result<Identity, FileError> {
         let _alone = self.shared.one_at_a_time.lock();
         let dead = DeadFile::open(path)?;
-        let identity = take_into(&self.shared.collector, &dead)?;
+        let identity = take_into(&self.shared.collector, &dead.ring_file()?, path)?;
+        self.tell(&identity);
         if let Err(error) = dead.remove() {
             tracing::warn!("{} cannot be removed: {error}", path.display());
         }
@@ -212,13 +222,17 @@ impl Recovery {
     }
 }
 
-/// Takes what a dead process left into the counts: nothing that was taken before, nothing twice.
-pub fn take_into(collector: &Collector, dead: &DeadFile) -> Result<Identity, FileError> {
-    let file = dead.ring_file()?;
-    let identity = Identity::from(&owner(&file));
+/// Takes what a dead process left in the file at `path` into the counts: nothing that was taken
+/// before, nothing twice.
+pub fn take_into(
+    collector: &Collector,
+    file: &RingFile<'_>,
+    path: &Path,
+) -> Result<Identity, FileError> {
+    let identity = Identity::from(&owner(file));
     let known = collector.find(&identity);
     let taken = |ring| known.as_ref().and_then(|known| known.lock().timeline().position(ring));
-    let mut left = left(&file, &dead.path().to_string_lossy(), taken);
+    let mut left = left(file, &path.to_string_lossy(), taken);
     if known.is_some() {
         // The live stream has told of trouble by name.
         left.last.last.iter_mut().for_each(|last| last.faults.clear());
@@ -238,12 +252,6 @@ pub fn take_into(collector: &Collector, dead: &DeadFile) -> Result<Identity, Fil
         collector.take(&followed, Message::Report(report), now_ns(), true);
     }
     collector.take(&followed, Message::Goodbye(left.last), now_ns(), true);
-    let process = followed.lock();
-    for call in process.calls_in_flight() {
-        let name = call.function.map_or("an unknown function", |function| function.name());
-        tracing::warn!("{identity} died inside {name} (thread {})", call.thread);
-    }
-    tracing::info!("{identity} is dead; what it left in {} is taken", dead.path().display());
     Ok(identity)
 }
 

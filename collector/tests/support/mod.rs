@@ -36,6 +36,8 @@ pub struct Collector {
     child: Child,
     pub socket: PathBuf,
     pub http: String,
+    /// Every address of the collector, in the order of `--listen`.
+    pub addresses: Vec<String>,
     pub dir: tempfile::TempDir,
     stderr: Option<BufReader<ChildStderr>>,
     _stdout: BufReader<ChildStdout>,
@@ -77,7 +79,9 @@ impl Collector {
             panic!("nccltap serve printed `{line}` and logged: {log}");
         };
         let http = http.to_owned();
-        Self { child, socket, http, dir, stderr, _stdout: stdout }
+        let addresses = line.split_whitespace().filter_map(|w| w.strip_prefix("collector="));
+        let addresses = addresses.map(str::to_owned).collect();
+        Self { child, socket, http, addresses, dir, stderr, _stdout: stdout }
     }
 
     pub fn rings(&self) -> PathBuf {

@@ -129,6 +129,11 @@ fn place_labels(place: Place) -> [String; 2] {
     ]
 }
 
+/// Group and rank of what is past the bound of series.
+fn other() -> [String; 2] {
+    ["other".to_owned(), "other".to_owned()]
+}
+
 fn operations(
     samples: &mut Samples,
     who: Who<'_>,
@@ -155,10 +160,10 @@ fn operations(
             admitted.0.insert(full.clone());
             return full.to_vec();
         }
-        let mut other = full.to_vec();
+        let mut folded_labels = full.to_vec();
         folded.insert(full);
-        other.splice(2..4, ["other".to_owned(), "other".to_owned()]);
-        other
+        folded_labels.splice(2..4, other());
+        folded_labels
     };
     let mut by_place: BTreeMap<Values, u64> = BTreeMap::new();
     for entry in process.ledger().entries() {
@@ -166,7 +171,7 @@ fn operations(
         let labels = labels_of(&entry.key.series());
         samples.count(Metric::Operations, labels.clone(), entry.count);
         if communicator.is_some() {
-            *by_place.entry(labels[..4].to_vec()).or_default() += entry.count;
+            *by_place.entry(labels[..4].to_vec()).or_default() += entry.count - entry.merged;
         }
         let Some(bytes) = message_bytes(entry.elements, datatype) else { continue };
         samples.count(Metric::MessageBytes, labels.clone(), saturated(bytes));
@@ -177,6 +182,15 @@ fn operations(
         let new = || Value::Sizes(Sizes::default());
         if let Value::Sizes(sizes) = samples.at(Metric::MessageSize, labels, new) {
             sizes.observe(one_message(elements, datatype), entry.count, bytes);
+        }
+    }
+    for (merged, count) in process.ledger().merged() {
+        // Its operations are in the entries, so its place has series.
+        let place = place_labels(Place::of(process, Some(merged.communicator)));
+        let labels = who.labels(place);
+        match by_place.get_mut(&labels) {
+            Some(index) => *index += count,
+            None => *by_place.entry(who.labels(other())).or_default() += count,
         }
     }
     for (labels, count) in by_place {
@@ -211,14 +225,13 @@ fn in_flight(samples: &mut Samples, who: Who<'_>, process: &Process) {
 }
 
 fn records(samples: &mut Samples, who: Who<'_>, accounting: &Accounting) {
-    for (fate, count) in [
-        ("seen", accounting.seen),
-        ("before", accounting.before),
-        ("lost", accounting.lost),
-        ("pending", accounting.pending),
-    ] {
+    for (fate, count) in
+        [("seen", accounting.seen), ("before", accounting.before), ("lost", accounting.lost)]
+    {
         samples.count(Metric::Records, who.labels([fate.to_owned()]), count);
     }
+    let pending = accounting.pending as f64;
+    samples.level(Metric::RecordsPending, who.labels([]), |level| level + pending);
     for (why, count) in [("ring_full", accounting.dropped), ("no_ring", accounting.unrecorded)] {
         samples.count(Metric::RecordsDropped, who.labels([why.to_owned()]), count);
     }
@@ -242,4 +255,80 @@ fn trouble(samples: &mut Samples, who: Who<'_>, process: &Process) {
 
 fn saturated(bytes: u128) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nccltap_proto::record::Record;
+    use nccltap_proto::v1::{self, agent_message::Message};
+
+    /// A process with one operation on each of so many communicators.
+    fn take(collector: &Collector, pid: u32, communicators: std::ops::Range<u32>) {
+        let process = v1::Process { host: "node".into(), pid, ..Default::default() };
+        let hello = v1::Hello { process: Some(process), ..Default::default() };
+        let (stream, _) = collector.hello(hello, 0).unwrap();
+        let facts = |id: u32| v1::Communicator {
+            id,
+            handle: u64::from(id) + 1,
+            group: u64::from(id) + 1,
+            ranks: 2,
+            ..Default::default()
+        };
+        let calls = communicators.clone().flat_map(|id| {
+            let communicator = u64::from(id) + 1;
+            let record = Record {
+                communicator,
+                start: 1,
+                end: 2,
+                count: 4,
+                function: 1,
+                ..Default::default()
+            };
+            record.to_words().into_iter().flat_map(u64::to_le_bytes)
+        });
+        let records: Vec<u8> = calls.collect();
+        let report = v1::Report {
+            batches: vec![v1::Batch { records: records.into(), ..Default::default() }],
+            communicators: communicators.map(facts).collect(),
+            ..Default::default()
+        };
+        collector.take(stream.followed(), Message::Report(report), 0, false);
+    }
+
+    fn counters(samples: &Samples) -> BTreeMap<(Metric, Values), u64> {
+        let of =
+            |metric: Metric| samples.of(metric).map(move |(labels, value)| (metric, labels, value));
+        let all = Metric::ALL.iter().flat_map(|metric| of(*metric));
+        all.filter_map(|(metric, labels, value)| match value {
+            Value::Count(count) => Some(((metric, labels.clone()), *count)),
+            _ => None,
+        })
+        .collect()
+    }
+
+    #[test]
+    fn past_the_bound_series_are_folded_and_no_counter_ever_falls() {
+        let collector = Collector::new(8);
+        let mut admitted = Admitted::default();
+        take(&collector, 1, 0..3000);
+        let before = counters(&samples(&collector, &mut admitted));
+        // The second process arrives with other groups; the third with those of the first.
+        take(&collector, 2, 3000..6000);
+        take(&collector, 3, 0..3000);
+        let after = samples(&collector, &mut admitted);
+        let operations: Vec<_> = after.of(Metric::Operations).collect();
+        assert_eq!(operations.len(), SERIES + 1);
+        let total = operations.iter().map(|(_, value)| match value {
+            Value::Count(count) => *count,
+            _ => 0,
+        });
+        assert_eq!(total.sum::<u64>(), 9000);
+        let folded: Vec<_> = after.of(Metric::SeriesFolded).collect();
+        assert_eq!(folded[0].1, &Value::Level((6000 - SERIES) as f64));
+        let after = counters(&after);
+        for (series, count) in before {
+            assert!(after[&series] >= count, "{series:?}");
+        }
+    }
 }

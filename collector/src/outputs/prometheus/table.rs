@@ -28,7 +28,7 @@ labels! {
     PATH = "path", "the way the data takes: `nccl`";
     LAUNCH = "launch", "`eager` or `graph`";
     RESULT = "result", "name of the `ncclResult_t`";
-    FATE = "fate", "`seen`, or why the call is in no count: `before` (taken by an earlier collector), `lost`, `pending`";
+    FATE = "fate", "`seen`, or why the call is in no count: `before` (taken by an earlier collector) or `lost`";
     WHY = "why", "`ring_full` or `no_ring`";
     FAULT = "fault", "kind of trouble, named in agent/src/faults.rs";
     STATE = "state", "`connected`, `disconnected`, `ended`, `recovered` (died, and its ring file was read) or `departed` (made room for others)";
@@ -103,7 +103,7 @@ metrics! {
     OperationSeconds = Histogram "nccltap_operation_seconds" [JOB, HOST, GROUP, RANK, OP, PHASE, PATH, LAUNCH]
         "Seconds a call of NCCL took on the host. The transfer itself goes on on the GPU and is not in it.";
     GroupOperationIndex = Gauge "nccltap_group_operation_index" [JOB, HOST, GROUP, RANK]
-        "Operations a rank has issued on a communicator so far. The rank whose index stays behind that of its group is the late one.";
+        "Collectives a rank has issued on a communicator so far: grouped operations that are one collective count as one. The rank whose index stays behind that of its group is the late one.";
     OperationInFlightSeconds = Gauge "nccltap_operation_in_flight_seconds" [JOB, HOST, GROUP, RANK, OP]
         "Seconds for which the longest call has been inside NCCL and not come back, when it is more than one second. What hangs is named here.";
     FailedOperations = Counter "nccltap_failed_operations" [JOB, HOST, OP, RESULT]
@@ -112,8 +112,10 @@ metrics! {
         "Operations of groups that ncclGroupSimulateEnd closed: never launched, in no other count.";
     Records = Counter "nccltap_records" [JOB, HOST, FATE]
         "Recorded calls of wrapped functions by what became of them.";
+    RecordsPending = Gauge "nccltap_records_pending" [JOB, HOST]
+        "Calls that are recorded and have not reached this collector yet.";
     RecordsDropped = Counter "nccltap_records_dropped" [JOB, HOST, WHY]
-        "Calls that the tap saw and could not record. Calls made = records + records dropped.";
+        "Calls that the tap saw and could not record. Calls made = records + records pending + records dropped.";
     AccountingErrors = Gauge "nccltap_accounting_errors" []
         "Processes whose counts do not agree with the positions of their records. Anything but 0 is a defect of nccltap.";
     Faults = Counter "nccltap_faults" [JOB, HOST, FAULT]
@@ -133,13 +135,13 @@ metrics! {
 /// docs/metrics.md: the table, for people.
 pub fn document(series_bound: usize) -> String {
     use std::fmt::Write;
-    let mut text = format!(
+    let mut text = String::from(
         "# Metrics\n\n\
          `nccltap serve` exposes these at `/metrics`, in the OpenMetrics text format. This page is \
          generated from\n`collector/src/outputs/prometheus/table.rs`; a test compares the two.\n\n\
          Bytes are bytes, seconds are seconds, and every number is that of one rank: sum over ranks \
          with PromQL.\n\n\
-         | metric | type | labels | meaning |\n|---|---|---|---|\n"
+         | metric | type | labels | meaning |\n|---|---|---|---|\n",
     );
     for metric in Metric::ALL {
         let suffix = if metric.kind() == Kind::Counter { "_total" } else { "" };
