@@ -395,7 +395,7 @@ impl Drain {
         libraries::describe()
             .map(|(id, path, version, doors)| v1::Library {
                 id: id as u32,
-                path: String::from_utf8_lossy(path).into_owned(),
+                path: String::from_utf8_lossy(&path).into_owned(),
                 version,
                 resolved: Function::ALL
                     .iter()
@@ -419,7 +419,7 @@ impl Drain {
         for (index, path, version, doors) in libraries::describe() {
             let mut entry: LibraryEntry = bytemuck::Zeroable::zeroed();
             entry.version = version;
-            mapping::fill(&mut entry.path, path);
+            mapping::fill(&mut entry.path, &path);
             // By number of the function, and numbers begin at 1.
             for (place, door) in entry.doors.iter_mut().skip(1).zip(doors) {
                 *place = door;

@@ -11,7 +11,8 @@ use crate::hook::{self, FUNCTIONS};
 use crate::life;
 use crate::resolve::lookup;
 use nccltap_proto::ringfile::LIBRARIES;
-use std::ffi::{CStr, CString, c_int, c_void};
+use std::ffi::{CStr, CString, OsStr, c_int, c_void};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering::*};
 
 /// Address of a function, in a table.
@@ -229,12 +230,22 @@ pub(crate) fn ask(library: usize, communicator: CommunicatorHandle) -> Answers {
 
 /// What is known of the copies, in order of their places: path, version, and the doors through
 /// which each function was reached.
-pub(crate) fn describe() -> impl Iterator<Item = (usize, &'static [u8], u32, Vec<u8>)> {
+pub(crate) fn describe() -> impl Iterator<Item = (usize, Vec<u8>, u32, Vec<u8>)> {
     COPIES.iter().enumerate().filter_map(|(index, copy)| {
         let path = copy.path()?;
         let doors = copy.doors.iter().map(|door| door.load(Acquire)).collect();
-        Some((index, path.to_bytes(), version(copy), doors))
+        Some((index, file_of(path), version(copy), doors))
     })
+}
+
+/// The file behind the name by which an object was opened, as /proc/PID/maps has it: the name may be
+/// relative, and PyTorch's leads through `lib/../../nvidia`.
+fn file_of(path: &CStr) -> Vec<u8> {
+    let opened = path.to_bytes();
+    match std::fs::canonicalize(OsStr::from_bytes(opened)) {
+        Ok(file) => file.into_os_string().into_vec(),
+        Err(_) => opened.to_vec(),
+    }
 }
 
 /// The version of a copy, as ncclGetVersion gives it; 0 when it does not.
