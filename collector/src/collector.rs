@@ -2,16 +2,16 @@
 //!
 //! Streams, recordings and ring files hand their messages in here; outputs read here.
 
-use crate::ingest::contract::{self, Breach};
+use crate::ingest::contract;
 use crate::process::{Accounting, Identity, Life, Process};
 use crate::recording::{Recorder, RecordingState};
+use crate::refusals::{Refusal, Refusals};
 use nccltap_proto::v1::{self, agent_message::Message};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Processes a collector follows when no other number is given. Past it, those that ended first
 /// make room.
@@ -20,19 +20,12 @@ pub const PROCESSES: usize = 4096;
 /// Pairs of job and host whose totals are kept apart once their processes have made room.
 const DEPARTED_ROWS: usize = 1024;
 
-/// Refusals that are remembered as told.
-const TOLD: usize = 1024;
-
-/// How long the same refusal is not told again.
-const TELL_AGAIN_AFTER: Duration = Duration::from_secs(60);
-
 /// Everything one collector knows.
 #[derive(Debug)]
 pub struct Collector {
     limit: usize,
     registry: Mutex<Registry>,
-    refusals: [AtomicU64; Refusal::ALL.len()],
-    told: Mutex<HashMap<String, Instant>>,
+    refusals: Refusals,
     recorder: Option<Mutex<Recorder>>,
 }
 
@@ -89,50 +82,6 @@ impl Drop for OpenStream {
     }
 }
 
-macro_rules! refusals {
-    ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal;)*) => {
-        /// Why a peer was refused.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Refusal { $($(#[doc = $meaning])+ $variant,)* }
-
-        impl Refusal {
-            /// Every reason.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The name in metrics.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-        }
-    };
-}
-
-refusals! {
-    /// Another protocol version or record layout.
-    Version = "version";
-    /// A message broke the contract.
-    Contract = "contract";
-    /// A TCP peer without the collector's token.
-    Token = "token";
-    /// No room for one more process or connection.
-    Full = "full";
-    /// A Unix peer of another user.
-    User = "user";
-    /// Bytes that are neither gRPC nor HTTP.
-    Garbage = "garbage";
-    /// No Hello in time.
-    Silent = "silent";
-}
-
-impl From<&Breach> for Refusal {
-    fn from(breach: &Breach) -> Self {
-        match breach {
-            Breach::Version { .. } | Breach::RecordSize { .. } => Self::Version,
-            Breach::Order(_) | Breach::Impossible(_) => Self::Contract,
-        }
-    }
-}
-
 /// There is no room for one more process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full {
@@ -155,13 +104,7 @@ impl std::error::Error for Full {}
 impl Collector {
     /// A collector that follows up to `limit` processes at once.
     pub fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            registry: Mutex::default(),
-            refusals: [const { AtomicU64::new(0) }; Refusal::ALL.len()],
-            told: Mutex::default(),
-            recorder: None,
-        }
+        Self { limit, registry: Mutex::default(), refusals: Refusals::default(), recorder: None }
     }
 
     /// The same, recording what it takes from now on.
@@ -288,28 +231,14 @@ impl Collector {
         self.registry.lock().departed.clone()
     }
 
-    /// Counts a peer that was refused, and says so in the log: once a minute for the same peer and
-    /// sentence, because whoever is refused comes again.
+    /// Counts a peer that was refused, and says so in the log.
     pub fn refuse(&self, refusal: Refusal, who: &dyn fmt::Display, sentence: &str) {
-        self.refusals[refusal as usize].fetch_add(1, Relaxed);
-        let line = format!("{who} is refused: {sentence}");
-        let mut told = self.told.lock();
-        if told.len() >= TOLD {
-            told.clear();
-        }
-        let now = Instant::now();
-        let again = told.get(&line).is_some_and(|at| now.duration_since(*at) < TELL_AGAIN_AFTER);
-        if again {
-            tracing::debug!("{line}");
-        } else {
-            tracing::warn!("{line}");
-            told.insert(line, now);
-        }
+        self.refusals.add(refusal, who, sentence);
     }
 
     /// Peers that were refused, per reason.
     pub fn refusals(&self) -> impl Iterator<Item = (Refusal, u64)> {
-        Refusal::ALL.iter().zip(&self.refusals).map(|(why, count)| (*why, count.load(Relaxed)))
+        self.refusals.counts()
     }
 }
 

@@ -9,7 +9,7 @@
 //! - [`ingest`]: sockets, the gRPC service, the rules a message must keep;
 //! - [`recovery`]: the ring files of dead processes, as messages;
 //! - [`recording`]: messages on disk;
-//! - [`collector`]: the processes that are followed;
+//! - [`collector`]: the processes that are followed, and the [`refusals`];
 //! - [`process`]: one of them: its [`timeline`] (order, communicators, groups) and its [`ledger`]
 //!   (counts by key). These three are pure: the same messages give the same counts, live or from a
 //!   recording;
@@ -51,6 +51,7 @@ pub mod private;
 pub mod process;
 pub mod recording;
 pub mod recovery;
+pub mod refusals;
 pub mod replay;
 pub mod server;
 pub mod timeline;

@@ -1,6 +1,7 @@
 //! One accepted connection, gRPC or HTTP.
 
-use crate::collector::{Collector, Refusal};
+use crate::collector::Collector;
+use crate::refusals::Refusal;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;

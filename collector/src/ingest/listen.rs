@@ -1,7 +1,8 @@
 //! The sockets a collector listens on.
 
 use super::connection::{CONNECTIONS, Connection};
-use crate::collector::{Collector, Refusal};
+use crate::collector::Collector;
+use crate::refusals::Refusal;
 use nccltap_proto::address::Address;
 use rustix::fs::{FileType, Mode};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};

@@ -2,8 +2,9 @@
 
 use super::connection::Peer;
 use super::contract::{self, Breach};
-use crate::collector::{Collector, OpenStream, Refusal};
+use crate::collector::{Collector, OpenStream};
 use crate::recovery::Recovery;
+use crate::refusals::Refusal;
 use nccltap_proto::v1::agent_message::Message;
 use nccltap_proto::v1::{self, collector_message, tap_server::Tap};
 use nccltap_proto::{MAX_MESSAGE_BYTES, PROTOCOL_VERSION};

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Largest ring file that is read. Agents make files of 257 MiB unless told otherwise; only what was
 /// used of a file takes memory here.
@@ -146,6 +147,12 @@ fn lock(file: &File) -> Result<(), FileError> {
 pub fn id(path: &Path) -> io::Result<FileId> {
     let facts = std::fs::symlink_metadata(path)?;
     Ok((facts.dev(), facts.ino()))
+}
+
+/// Whether nobody has written the file for so long.
+pub fn is_older_than(path: &Path, age: Duration) -> bool {
+    let written = std::fs::symlink_metadata(path).and_then(|facts| facts.modified());
+    written.is_ok_and(|at| at.elapsed().is_ok_and(|since| since > age))
 }
 
 /// The header of a ring file, whose owner may well be alive.

@@ -150,8 +150,8 @@ impl Recovery {
             file::peek(path).ok().and_then(|page| header_identity(&page))
         };
         let Some(identity) = known else {
-            // Being made, most likely; or a file of another kind, which its second sight will tell.
-            if self.seen_before(id) {
+            // A file that is being made has no header yet, and its owner is about to lock it.
+            if file::is_older_than(path, SCAN_EVERY) {
                 let _alone = self.shared.one_at_a_time.lock();
                 self.complain(path, id, &DeadFile::open(path).err());
             }

@@ -80,9 +80,15 @@ pub trait Listener {
 /// The calls of one process, in the order of each of its threads.
 #[derive(Debug)]
 pub struct Timeline {
+    rings: BTreeMap<u32, Ring>,
+    reading: Reading,
+}
+
+/// What it takes to read a record of any ring.
+#[derive(Debug)]
+struct Reading {
     clock: Clock,
     communicators: Communicators,
-    rings: BTreeMap<u32, Ring>,
     repeated: u64,
     unknown_functions: u64,
     told_before_group_end: u64,
@@ -111,25 +117,25 @@ pub struct RingSums {
 impl Timeline {
     /// A process of which nothing is known but its clock.
     pub fn new(clock: Clock) -> Self {
-        Self {
+        let reading = Reading {
             clock,
             communicators: Communicators::default(),
-            rings: BTreeMap::new(),
             repeated: 0,
             unknown_functions: 0,
             told_before_group_end: 0,
             groups_without_end: 0,
-        }
+        };
+        Self { rings: BTreeMap::new(), reading }
     }
 
     /// Takes a Report in. Its batches are in range and whole, see
     /// [`contract`](crate::ingest::contract).
     pub fn report(&mut self, report: &v1::Report, listener: &mut impl Listener) {
         if let Some(anchor) = report.anchor {
-            self.clock.anchor(anchor);
+            self.reading.clock.anchor(anchor);
         }
         for communicator in &report.communicators {
-            self.communicators.learn(communicator);
+            self.reading.communicators.learn(communicator);
         }
         for batch in &report.batches {
             self.batch(batch, listener);
@@ -148,10 +154,7 @@ impl Timeline {
             if said_all {
                 ring.finish();
             }
-            if !ring.held.is_empty() {
-                self.groups_without_end += 1;
-            }
-            tell_held(ring, &self.communicators, listener);
+            self.reading.close_unended(ring, listener);
         }
     }
 
@@ -159,72 +162,9 @@ impl Timeline {
         let ring = self.rings.entry(batch.ring).or_default();
         let records = records(&batch.records);
         let repeated = ring.advance(batch.first, records.len() as u64);
-        self.repeated += repeated;
+        self.reading.repeated += repeated;
         for record in records.skip(repeated as usize) {
-            let Some(function) = Function::from_id(record.function) else {
-                self.unknown_functions += 1;
-                continue;
-            };
-            listener.call(function);
-            let went_through = matches!(record.result, SUCCESS | IN_PROGRESS);
-            match function.meaning() {
-                Meaning::Operation(operation) if went_through => {
-                    let call = OperationCall {
-                        function,
-                        operation,
-                        communicator: self.communicators.find(record.communicator, record.start),
-                        elements: record.count,
-                        datatype: Datatype::from_code(record.datatype),
-                        peer: (record.peer != NO_PEER).then_some(record.peer),
-                        launch: Launch::Eager,
-                        duration_ns: self.clock.duration_ns(record.start, record.end),
-                    };
-                    if record.group == 0 {
-                        listener.operation(&call);
-                        continue;
-                    }
-                    if ring.group != record.group {
-                        if !ring.held.is_empty() {
-                            self.groups_without_end += 1;
-                        }
-                        tell_held(ring, &self.communicators, listener);
-                        ring.group = record.group;
-                    }
-                    if ring.held.len() >= HELD_OPERATIONS {
-                        self.told_before_group_end += ring.held.len() as u64;
-                        let group = ring.group;
-                        tell_held(ring, &self.communicators, listener);
-                        ring.group = group;
-                        ring.outgrown = true;
-                    }
-                    if ring.outgrown {
-                        self.told_before_group_end += 1;
-                        listener.operation(&call);
-                    } else {
-                        ring.held.push(call);
-                    }
-                }
-                Meaning::GroupEnd if closes(ring, &record) && went_through => {
-                    tell_held(ring, &self.communicators, listener);
-                }
-                Meaning::GroupEnd if closes(ring, &record) => {
-                    listener.failed(function, record.result);
-                    for call in ring.held.drain(..) {
-                        listener.failed(call.function, record.result);
-                    }
-                    tell_held(ring, &self.communicators, listener);
-                }
-                Meaning::GroupSimulateEnd if closes(ring, &record) => {
-                    if !went_through {
-                        listener.failed(function, record.result);
-                    }
-                    listener.simulated(ring.held.len() as u64);
-                    ring.held.clear();
-                    tell_held(ring, &self.communicators, listener);
-                }
-                _ if !went_through => listener.failed(function, record.result),
-                _ => {}
-            }
+            self.reading.record(ring, &record, listener);
         }
     }
 
@@ -256,37 +196,137 @@ impl Timeline {
 
     /// The communicators of the process.
     pub fn communicators(&self) -> &Communicators {
-        &self.communicators
+        &self.reading.communicators
     }
 
     /// The communicator with this handle that was alive at `ticks`.
     pub fn communicator_at(&mut self, handle: u64, ticks: u64) -> Option<CommunicatorId> {
-        self.communicators.find(handle, ticks)
+        self.reading.communicators.find(handle, ticks)
     }
 
     /// The clock of the process.
     pub fn clock(&self) -> &Clock {
-        &self.clock
+        &self.reading.clock
     }
 
     /// Records that came again and were discarded.
     pub fn repeated(&self) -> u64 {
-        self.repeated
+        self.reading.repeated
     }
 
     /// Records of functions this collector does not know.
     pub fn unknown_functions(&self) -> u64 {
-        self.unknown_functions
+        self.reading.unknown_functions
     }
 
     /// Operations told before their group ended, because it was larger than [`HELD_OPERATIONS`].
     pub fn told_before_group_end(&self) -> u64 {
-        self.told_before_group_end
+        self.reading.told_before_group_end
     }
 
     /// Groups whose end was never seen: their operations are told as if it had come.
     pub fn groups_without_end(&self) -> u64 {
-        self.groups_without_end
+        self.reading.groups_without_end
+    }
+}
+
+impl Reading {
+    #[inline]
+    fn record(&mut self, ring: &mut Ring, record: &Record, listener: &mut impl Listener) {
+        let Some(function) = Function::from_id(record.function) else {
+            self.unknown_functions += 1;
+            return;
+        };
+        listener.call(function);
+        let went_through = matches!(record.result, SUCCESS | IN_PROGRESS);
+        match function.meaning() {
+            Meaning::Operation(operation) if went_through => {
+                let call = self.operation(function, operation, record);
+                match record.group {
+                    0 => listener.operation(&call),
+                    group => self.grouped(ring, group, call, listener),
+                }
+            }
+            Meaning::GroupEnd | Meaning::GroupSimulateEnd if closes(ring, record) => {
+                if !went_through {
+                    listener.failed(function, record.result);
+                }
+                match function.meaning() {
+                    Meaning::GroupSimulateEnd => listener.simulated(ring.held.len() as u64),
+                    _ if went_through => return self.tell_held(ring, listener),
+                    _ => {
+                        for call in &ring.held {
+                            listener.failed(call.function, record.result);
+                        }
+                    }
+                }
+                ring.close_group();
+            }
+            _ if !went_through => listener.failed(function, record.result),
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn operation(
+        &mut self,
+        function: Function,
+        operation: Operation,
+        record: &Record,
+    ) -> OperationCall {
+        OperationCall {
+            function,
+            operation,
+            communicator: self.communicators.find(record.communicator, record.start),
+            elements: record.count,
+            datatype: Datatype::from_code(record.datatype),
+            peer: (record.peer != NO_PEER).then_some(record.peer),
+            launch: Launch::Eager,
+            duration_ns: self.clock.duration_ns(record.start, record.end),
+        }
+    }
+
+    /// Takes an operation inside a group: held until the group ends, unless the group is too large.
+    fn grouped(
+        &mut self,
+        ring: &mut Ring,
+        group: u32,
+        call: OperationCall,
+        listener: &mut impl Listener,
+    ) {
+        if ring.group != group {
+            self.close_unended(ring, listener);
+            ring.group = group;
+        }
+        if ring.held.len() >= HELD_OPERATIONS {
+            self.told_before_group_end += ring.held.len() as u64;
+            self.tell_held(ring, listener);
+            ring.group = group;
+            ring.outgrown = true;
+        }
+        if ring.outgrown {
+            self.told_before_group_end += 1;
+            listener.operation(&call);
+        } else {
+            ring.held.push(call);
+        }
+    }
+
+    /// Tells what a group holds whose end was never seen.
+    fn close_unended(&mut self, ring: &mut Ring, listener: &mut impl Listener) {
+        if !ring.held.is_empty() {
+            self.groups_without_end += 1;
+        }
+        self.tell_held(ring, listener);
+    }
+
+    fn tell_held(&self, ring: &mut Ring, listener: &mut impl Listener) {
+        match ring.held.as_slice() {
+            [] => {}
+            [call] => listener.operation(call),
+            calls => listener.group(calls, &self.communicators),
+        }
+        ring.close_group();
     }
 }
 
@@ -294,21 +334,6 @@ impl Timeline {
 /// one group around it and launches nothing.
 fn closes(ring: &Ring, record: &Record) -> bool {
     record.depth <= 1 && record.group == ring.group
-}
-
-fn tell_held(ring: &mut Ring, communicators: &Communicators, listener: &mut impl Listener) {
-    match ring.held.as_slice() {
-        [] => {}
-        [call] => listener.operation(call),
-        calls => listener.group(calls, communicators),
-    }
-    ring.held.clear();
-    // A large group is rare: its room is given back.
-    if ring.held.capacity() > 1024 {
-        ring.held = Vec::new();
-    }
-    ring.group = 0;
-    ring.outgrown = false;
 }
 
 #[cfg(test)]

@@ -54,6 +54,17 @@ impl Ring {
         }
     }
 
+    /// No group is open, and nothing is held.
+    pub(super) fn close_group(&mut self) {
+        self.held.clear();
+        // A large group is rare: its room is given back.
+        if self.held.capacity() > 1024 {
+            self.held = Vec::new();
+        }
+        self.group = 0;
+        self.outgrown = false;
+    }
+
     /// Records the owner has completed and this collector has not been given.
     pub(super) fn pending(&self) -> u64 {
         self.recorded.saturating_sub(self.next)
