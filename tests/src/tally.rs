@@ -95,9 +95,15 @@ impl Tally {
 
     /// The same without the identities of communicators: where these are not known outside NCCL.
     pub fn without_groups(&self) -> Self {
+        self.without_groups_where(|_| true)
+    }
+
+    /// The same without the identities of the communicators of such calls.
+    pub fn without_groups_where(&self, such: impl Fn(&Call) -> bool) -> Self {
         let mut tally = Self::default();
         for (call, count) in &self.0 {
-            tally.add(Call { group: None, ..call.clone() }, *count);
+            let group = call.group.filter(|_| !such(call));
+            tally.add(Call { group, ..call.clone() }, *count);
         }
         tally
     }

@@ -50,4 +50,5 @@ fn a_thread_can_be_cancelled_inside_nccl() {
     process.is_accounted_for();
     let ledger = collector.rows();
     assert_eq!((ledger.of("AllReduce"), ledger.of("AllGather")), (11, 0));
+    assert!(process.in_flight.is_empty(), "the thread is gone, and its call with it: {process:?}");
 }
