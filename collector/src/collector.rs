@@ -170,7 +170,7 @@ impl Collector {
         if let Some(recorder) = &self.recorder {
             recorder.lock().append(&v1::RecordingEntry {
                 received_ns,
-                process: Some(process.facts().clone()),
+                process: Some(process.identity().into()),
                 message: Some(v1::AgentMessage { message: Some(message) }),
                 recovered,
             });

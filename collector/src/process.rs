@@ -27,6 +27,13 @@ impl From<&v1::Process> for Identity {
     }
 }
 
+impl From<Identity> for v1::Process {
+    fn from(identity: Identity) -> Self {
+        let Identity { host, pid, instance } = identity;
+        Self { host, pid, instance, ..Self::default() }
+    }
+}
+
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "process {} on {}", self.pid, self.host)
