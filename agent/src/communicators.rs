@@ -9,10 +9,10 @@ use crate::faults::{self, Fault};
 use crate::ffi::{self, Call, CommunicatorHandle, ConfigHead};
 use crate::life::Agent;
 use crate::mapping;
-use crate::resolve::libraries::{self, Getters};
+use crate::resolve::libraries::{self, Answers};
 use crate::sync::lock;
 use nccltap_proto::ringfile::{COMMUNICATORS, CommunicatorEntry};
-use nccltap_proto::{FNV_START, fnv1a};
+use nccltap_proto::{FNV_START, Function, fnv1a};
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
@@ -38,7 +38,7 @@ pub(crate) struct Communicators {
 #[derive(Default)]
 struct Book {
     /// Entry in the ring file of each living handle.
-    entries: HashMap<u64, usize>,
+    entries: HashMap<u64, Living>,
     /// How often each group was split, shrunk or grown: part of the name of the child.
     children: HashMap<u64, u32>,
     /// When the last communicator with this handle ended.
@@ -46,6 +46,15 @@ struct Book {
     /// Born inside a group that is still open: NCCL completes them at its end.
     unfinished: Vec<Unfinished>,
     used: u32,
+}
+
+/// A communicator that has not ended.
+#[derive(Clone, Copy)]
+struct Living {
+    /// Its entry in the ring file.
+    index: usize,
+    /// Copy of NCCL.
+    library: u32,
 }
 
 /// A communicator inside an open group.
@@ -134,9 +143,8 @@ impl Communicators {
         if (result != ffi::SUCCESS && result != ffi::IN_PROGRESS) || call.created.is_null() {
             return;
         }
-        let mut book = lock(&self.book);
         // SAFETY: by the contract of this function.
-        let facts = unsafe { book.facts(self, agent, creation) };
+        let facts = unsafe { lock(&self.book).facts(self, agent, creation) };
         let count = if call.created_count > 0 { call.created_count } else { call.ranks };
         for index in 0..count.max(0) {
             // SAFETY: NCCL has been told to write that many handles there.
@@ -147,22 +155,22 @@ impl Communicators {
             if call.created_count == 0 {
                 facts.rank = index;
             }
-            if in_group {
+            let complete = !in_group && result == ffi::SUCCESS && !handle.is_null();
+            // Without the lock: NCCL and the loader have locks of their own.
+            let answers =
+                if complete { libraries::ask(library, handle) } else { Answers::default() };
+            let mut book = lock(&self.book);
+            if in_group && book.unfinished.len() < COMMUNICATORS {
                 let unfinished = Unfinished {
                     thread: ffi::thread_id(),
                     place: place as usize,
                     facts: facts.clone(),
                 };
-                if book.unfinished.len() < COMMUNICATORS {
-                    book.unfinished.push(unfinished);
-                    self.unfinished.store(book.unfinished.len(), Release);
-                }
+                book.unfinished.push(unfinished);
+                self.unfinished.store(book.unfinished.len(), Release);
             }
             if !handle.is_null() {
-                let getters = (!in_group && result == ffi::SUCCESS)
-                    .then(|| libraries::getters(library))
-                    .flatten();
-                self.enter(agent, &mut book, handle, &facts, getters);
+                self.enter(agent, &mut book, handle, &facts, answers);
             }
         }
     }
@@ -176,31 +184,49 @@ impl Communicators {
     ///
     /// # Safety
     /// The caller of NCCL keeps valid, until the group ends, where it wants its new handles.
-    pub(crate) unsafe fn group_ended(&self, agent: &Agent) {
-        let thread = ffi::thread_id();
+    pub(crate) unsafe fn group_ended(&self, agent: &Agent, result: i32) {
+        for unfinished in self.take_unfinished(ffi::thread_id()) {
+            if result != ffi::SUCCESS && result != ffi::IN_PROGRESS {
+                continue;
+            }
+            // SAFETY: by the contract of this function.
+            let handle = unsafe { (unfinished.place as *const CommunicatorHandle).read_volatile() };
+            if handle.is_null() {
+                continue;
+            }
+            let answers = match result {
+                ffi::SUCCESS => libraries::ask(unfinished.facts.library, handle),
+                _ => Answers::default(),
+            };
+            self.enter(agent, &mut lock(&self.book), handle, &unfinished.facts, answers);
+        }
+    }
+
+    /// A thread ends: what it began in a group that it never ended is nobody's.
+    pub(crate) fn thread_ends(&self, thread: u32) {
+        if self.any_unfinished() {
+            self.take_unfinished(thread);
+        }
+    }
+
+    fn take_unfinished(&self, thread: u32) -> Vec<Unfinished> {
         let mut book = lock(&self.book);
-        let (mine, others) = std::mem::take(&mut book.unfinished)
+        let (taken, others) = std::mem::take(&mut book.unfinished)
             .into_iter()
             .partition::<Vec<_>, _>(|unfinished| unfinished.thread == thread);
         self.unfinished.store(others.len(), Release);
         book.unfinished = others;
-        for unfinished in mine {
-            // SAFETY: by the contract of this function.
-            let handle = unsafe { (unfinished.place as *const CommunicatorHandle).read_volatile() };
-            if !handle.is_null() {
-                let getters = libraries::getters(unfinished.facts.library);
-                self.enter(agent, &mut book, handle, &unfinished.facts, getters);
-            }
-        }
+        taken
     }
 
     /// A call succeeded on a communicator whose birth was not seen: asks NCCL what it is.
     pub(crate) fn found(&self, agent: &Agent, library: usize, handle: CommunicatorHandle) {
-        let mut book = lock(&self.book);
-        if self.knows(handle as u64) {
+        if lock(&self.book).used as usize >= COMMUNICATORS {
+            faults::count(Fault::TooManyCommunicators);
+            self.remember(handle as u64);
             return;
         }
-        let after = book.ended.get(&(handle as u64)).copied();
+        let answers = libraries::ask(library, handle);
         let facts = Facts {
             group: 0,
             parent_group: 0,
@@ -208,10 +234,18 @@ impl Communicators {
             rank: -1,
             library,
             created_by: 0,
-            created: after.map_or(agent.started.ticks, |ended| ended.wrapping_add(1)),
+            created: agent.started.ticks,
             name: Vec::new(),
         };
-        self.enter(agent, &mut book, handle, &facts, libraries::getters(library));
+        let mut book = lock(&self.book);
+        if !self.knows(handle as u64) {
+            self.enter(agent, &mut book, handle, &facts, answers);
+        }
+    }
+
+    /// The copy of NCCL that a living communicator belongs to.
+    pub(crate) fn library_of(&self, handle: CommunicatorHandle) -> Option<u32> {
+        lock(&self.book).entries.get(&(handle as u64)).map(|entry| entry.library)
     }
 
     /// A communicator is about to be destroyed or aborted: its handle may soon be another's.
@@ -228,7 +262,7 @@ impl Communicators {
                 _ => {}
             }
         }
-        if let Some(index) = book.entries.remove(&handle) {
+        if let Some(Living { index, .. }) = book.entries.remove(&handle) {
             let mut entry = agent.file.communicator(index);
             entry.destroyed = now;
             agent.file.write_communicator(index, entry);
@@ -237,65 +271,74 @@ impl Communicators {
         }
     }
 
-    /// Describes a handle, or adds to its description what is known by now.
+    /// Describes a handle, or adds to its description what is known by now. What NCCL itself says goes
+    /// before what was asked of it.
     fn enter(
         &self,
         agent: &Agent,
         book: &mut Book,
         handle: CommunicatorHandle,
         facts: &Facts,
-        getters: Option<Getters>,
+        answers: Answers,
     ) {
-        let handle_number = handle as u64;
-        let index = book.entries.get(&handle_number).copied();
-        let is_new = index.is_none();
-        let index = index.unwrap_or(book.used as usize);
-        let mut entry: CommunicatorEntry = match is_new {
-            true => bytemuck::Zeroable::zeroed(),
-            false => agent.file.communicator(index),
+        let handle = handle as u64;
+        let known = book.entries.get(&handle).map(|living| living.index);
+        let index = known.unwrap_or(book.used as usize);
+        let mut entry: CommunicatorEntry = match known {
+            Some(index) => agent.file.communicator(index),
+            None => {
+                // The one that had the handle before ended before this one began.
+                let after = book.ended.get(&handle).map_or(0, |ended| ended.wrapping_add(1));
+                facts.entry(handle, facts.created.max(after))
+            }
         };
-        if is_new {
-            entry.handle = handle_number;
-            entry.group = facts.group;
-            entry.parent_group = facts.parent_group;
-            entry.created = facts.created;
-            entry.ranks = facts.ranks;
-            entry.rank = facts.rank;
-            entry.device = -1;
-            entry.library = facts.library as u32;
-            entry.created_by = u32::from(facts.created_by);
-            entry.ready = 1;
-            mapping::fill(&mut entry.name, &facts.name);
-        }
-        if let Some(getters) = getters {
-            // What NCCL itself says of a finished communicator goes before what was asked for.
-            let asked = |getter| libraries::ask(getter, handle);
-            if let Some(ranks) = asked(getters.count) {
-                entry.ranks = ranks as u32;
-            }
-            if let Some(rank) = asked(getters.user_rank) {
-                entry.rank = rank;
-            }
-            if let Some(device) = asked(getters.cu_device) {
-                entry.device = device;
-            }
-        }
+        entry.ranks = answers.ranks.map_or(entry.ranks, |ranks| ranks as u32);
+        entry.rank = answers.rank.unwrap_or(entry.rank);
+        entry.device = answers.device.unwrap_or(entry.device);
         if !agent.file.write_communicator(index, entry) {
             faults::count(Fault::TooManyCommunicators);
+        } else if known.is_none() {
+            book.used += 1;
+            book.entries.insert(handle, Living { index, library: entry.library });
+            agent.file.publish_communicators(book.used);
+        }
+        self.remember(handle);
+        self.changes.fetch_add(1, Release);
+    }
+
+    /// Puts a handle into the table of those that need no further look.
+    fn remember(&self, handle: u64) {
+        if self.knows(handle) {
             return;
         }
-        if is_new {
-            book.used += 1;
-            book.entries.insert(handle_number, index);
-            agent.file.publish_communicators(book.used);
-            for place in self.places(handle_number) {
-                if matches!(place.load(Relaxed), 0 | GONE) {
-                    place.store(handle_number, Release);
-                    break;
-                }
+        for place in self.places(handle) {
+            let seen = place.load(Relaxed);
+            let free = matches!(seen, 0 | GONE);
+            if free && place.compare_exchange(seen, handle, AcqRel, Relaxed).is_ok() {
+                break;
             }
         }
-        self.changes.fetch_add(1, Release);
+    }
+}
+
+impl Facts {
+    fn entry(&self, handle: u64, created: u64) -> CommunicatorEntry {
+        let mut name = [0; 64];
+        mapping::fill(&mut name, &self.name);
+        CommunicatorEntry {
+            handle,
+            group: self.group,
+            parent_group: self.parent_group,
+            created,
+            destroyed: 0,
+            ranks: self.ranks,
+            rank: self.rank,
+            device: -1,
+            library: self.library as u32,
+            created_by: u32::from(self.created_by),
+            ready: 1,
+            name,
+        }
     }
 }
 
@@ -310,7 +353,7 @@ impl Book {
     ) -> Facts {
         let Creation { library, function, call, started, .. } = *creation;
         let parent = self.entries.get(&(call.parent as u64)).copied();
-        let parent = parent.map(|index| agent.file.communicator(index));
+        let parent = parent.map(|living| agent.file.communicator(living.index));
         let parent_group = parent.map_or(0, |entry| entry.group);
         let ids = match call.id_count {
             // ncclCommGrow takes one id by pointer, and none on ranks that need none.
@@ -321,6 +364,10 @@ impl Book {
             // SAFETY: the caller passes that many unique ids.
             let ids = unsafe { std::slice::from_raw_parts(call.ids, ids) };
             ids.iter().fold(FNV_START, |state, id| fnv1a(&id.0, state))
+        } else if function == Function::ncclCommGrow.id() {
+            // Only the root and the new ranks are given the id. The others cannot know it, and a name
+            // of their own making would be another than theirs.
+            0
         } else if !call.parent.is_null() {
             match parent_group {
                 0 => 0,
@@ -346,7 +393,7 @@ impl Book {
         }
     }
 
-    /// All ranks of a group split, shrink and grow it in the same order, so parent, number of the
+    /// All ranks of a group split and shrink it in the same order, so parent, number of the
     /// child and colour name the child alike on all of them.
     fn child_group(&mut self, parent: u64, color: i32) -> u64 {
         let number = self.children.entry(parent).or_insert(0);

@@ -6,15 +6,17 @@
 #![allow(unsafe_code)]
 
 use crate::clock;
-use crate::faults;
+use crate::faults::{self, Fault};
 use crate::hook::shielded;
-use crate::life::Agent;
+use crate::life::{self, Agent};
 use crate::mapping;
 use crate::resolve::libraries;
+use crate::ring::Reader;
 use crate::uplink;
 use nccltap_proto::functions::Function;
 use nccltap_proto::ringfile::{DOOR_DLSYM, DOOR_PLT, LibraryEntry, text};
 use nccltap_proto::{PROTOCOL_VERSION, RECORD_SIZE, v1};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::time::{Duration, Instant};
 
@@ -71,6 +73,8 @@ pub(crate) fn spawn(agent: &'static Agent) -> bool {
     let spawned = with_signals_blocked(|| {
         std::thread::Builder::new().name("nccltap".to_owned()).stack_size(512 << 10).spawn(
             move || {
+                be_an_ordinary_thread();
+                DRAINS.set(true);
                 let _ = shielded(|| uplink::run(agent));
                 agent.exit.done();
             },
@@ -82,18 +86,65 @@ pub(crate) fn spawn(agent: &'static Agent) -> bool {
     spawned.is_ok()
 }
 
+thread_local! {
+    /// Whether this is the drain thread.
+    static DRAINS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A panic of ours begins. On the drain thread nothing may be taken down any more: what it would close
+/// on the way may be the host's by now. So it stops where it is, for good; what is not sent stands in
+/// the ring file. On a thread of the host the panic goes on, and is caught.
+pub(crate) fn panicked() {
+    if DRAINS.try_with(Cell::get).unwrap_or(false) {
+        faults::count(Fault::Panic);
+        stop_for_good();
+    }
+}
+
+/// Stops this thread without taking anything down.
+pub(crate) fn stop_for_good() -> ! {
+    if let Some(agent) = life::agent() {
+        agent.exit.done();
+    }
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+/// Gives up what the thread has inherited from the one that made the first communicator: a real-time
+/// class, a single processor.
+fn be_an_ordinary_thread() {
+    // SAFETY: zeros are valid; the calls are given valid places, and pid 0 is this thread.
+    unsafe {
+        let priority: libc::sched_param = std::mem::zeroed();
+        libc::sched_setscheduler(0, libc::SCHED_OTHER, &priority);
+        let mut processors: libc::cpu_set_t = std::mem::zeroed();
+        let size = size_of::<libc::cpu_set_t>();
+        // The main thread is numbered as the process is.
+        if libc::sched_getaffinity(libc::getpid(), size, &mut processors) == 0 {
+            libc::sched_setaffinity(0, size, &processors);
+        }
+    }
+}
+
 /// Runs `work` with all signals blocked; a thread started in it inherits that.
 fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
+    struct Restore(libc::sigset_t);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: the mask that was in force before.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
+        }
+    }
     // SAFETY: zeros are valid signal sets, and both calls are given valid ones.
-    unsafe {
+    let _restore = unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         let mut before: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-        let result = work();
-        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
-        result
-    }
+        Restore(before)
+    };
+    work()
 }
 
 /// Where the sending stands. One for the life of the process; streams come and go.
@@ -151,23 +202,29 @@ impl Drain {
         }
     }
 
-    /// The collector has taken everything before these positions for good.
+    /// The collector holds everything before these positions from an earlier stream.
+    pub(crate) fn welcomed(&mut self, positions: &[v1::RingPosition]) {
+        for position in positions {
+            if let Some(ring) = self.agent.file.ring(position.ring) {
+                ring.reader().release(position.next);
+            }
+        }
+    }
+
+    /// The collector has taken everything before these positions for good, but no more than was sent.
     pub(crate) fn taken(&mut self, positions: &[v1::RingPosition]) {
-        let rings = self.agent.file.rings_in_use();
-        for position in positions.iter().filter(|position| position.ring < rings) {
-            let reader = self.agent.file.reader(position.ring);
-            reader.release(position.next);
-            if let Some(sent) = self.sent.get_mut(position.ring as usize) {
-                *sent = (*sent).max(reader.tail());
+        for position in positions {
+            let sent = self.sent.get(position.ring as usize).copied().unwrap_or(0);
+            if let Some(ring) = self.agent.file.ring(position.ring) {
+                ring.reader().release(position.next.min(sent));
             }
         }
     }
 
     /// Whether the collector has everything.
     pub(crate) fn is_drained(&self) -> bool {
-        (0..self.agent.file.rings_in_use())
-            .map(|ring| self.agent.file.reader(ring))
-            .all(|reader| reader.head() == reader.tail())
+        let mut readers = self.agent.file.rings().map(|(_, ring)| ring.reader());
+        readers.all(|reader| reader.head() == reader.tail())
     }
 
     /// Notes in the ring file that the process lives, and how it fares.
@@ -185,8 +242,8 @@ impl Drain {
         let mut room = REPORT_RECORDS;
         let mut batches = Vec::new();
         let mut more = false;
-        for ring in 0..self.agent.file.rings_in_use() {
-            more |= self.take(ring, &mut room, &mut batches);
+        for (index, ring) in self.agent.file.rings() {
+            more |= self.take(index, ring.reader(), &mut room, &mut batches);
         }
         let due = self.last_report.is_none_or(|last| last.elapsed() >= HEARTBEAT);
         let changed = self.communicators_at != Some(self.agent.communicators.changes())
@@ -224,8 +281,13 @@ impl Drain {
     }
 
     /// Adds what one ring has to `batches`, and says whether it has more.
-    fn take(&mut self, ring: u32, room: &mut u64, batches: &mut Vec<v1::Batch>) -> bool {
-        let reader = self.agent.file.reader(ring);
+    fn take(
+        &mut self,
+        ring: u32,
+        reader: Reader<'static>,
+        room: &mut u64,
+        batches: &mut Vec<v1::Batch>,
+    ) -> bool {
         let index = ring as usize;
         if self.sent.len() <= index {
             self.sent.resize(index + 1, 0);
@@ -250,13 +312,16 @@ impl Drain {
     }
 
     fn totals(&self) -> Vec<v1::RingTotals> {
-        (0..self.agent.file.rings_in_use())
-            .map(|ring| {
-                let reader = self.agent.file.reader(ring);
+        self.agent
+            .file
+            .rings()
+            .map(|(index, ring)| {
+                let reader = ring.reader();
                 // Dropped before recorded: a ring that fills meanwhile must not look as if a call
                 // had been dropped while there was room.
                 let dropped = reader.dropped();
-                v1::RingTotals { ring, thread: reader.thread(), recorded: reader.head(), dropped }
+                let (thread, recorded) = (reader.thread(), reader.head());
+                v1::RingTotals { ring: index, thread, recorded, dropped }
             })
             .collect()
     }
@@ -266,13 +331,15 @@ impl Drain {
         let ticks = now.ticks.wrapping_sub(started.ticks).max(1);
         let nanoseconds = now.monotonic_ns.wrapping_sub(started.monotonic_ns).max(1);
         let long = u128::from(LONG_CALL_NS) * u128::from(ticks) / u128::from(nanoseconds);
-        (0..self.agent.file.rings_in_use())
-            .filter_map(|ring| {
-                let reader = self.agent.file.reader(ring);
+        self.agent
+            .file
+            .rings()
+            .filter_map(|(index, ring)| {
+                let reader = ring.reader();
                 let record = reader.in_flight()?;
                 let age = now.ticks.saturating_sub(record.start);
                 (u128::from(age) >= long).then(|| v1::InFlight {
-                    ring,
+                    ring: index,
                     thread: reader.thread(),
                     record: bytemuck::bytes_of(&record).to_vec().into(),
                 })
@@ -328,7 +395,7 @@ impl Drain {
         libraries::describe()
             .map(|(id, path, version, doors)| v1::Library {
                 id: id as u32,
-                path: String::from_utf8_lossy(path).into_owned(),
+                path: String::from_utf8_lossy(&path).into_owned(),
                 version,
                 resolved: Function::ALL
                     .iter()
@@ -352,7 +419,7 @@ impl Drain {
         for (index, path, version, doors) in libraries::describe() {
             let mut entry: LibraryEntry = bytemuck::Zeroable::zeroed();
             entry.version = version;
-            mapping::fill(&mut entry.path, path);
+            mapping::fill(&mut entry.path, &path);
             // By number of the function, and numbers begin at 1.
             for (place, door) in entry.doors.iter_mut().skip(1).zip(doors) {
                 *place = door;

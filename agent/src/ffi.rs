@@ -198,19 +198,39 @@ pub(crate) fn thread_id() -> u32 {
     unsafe { libc::gettid() as u32 }
 }
 
-/// Puts `errno` back when it goes out of scope: a look-up of ours must not show in the host.
-pub(crate) struct SavedErrno(c_int);
+/// While it is in scope, what the tap does on a host's thread does not show there: `errno` is put back
+/// at the end, and a cancellation that is pending waits, since one that struck in our own system
+/// calls would unwind through code that cannot be unwound.
+pub(crate) struct Unseen {
+    errno: c_int,
+    cancel_state: c_int,
+}
 
-impl SavedErrno {
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+}
+
+/// `PTHREAD_CANCEL_DISABLE` (pthread.h).
+const CANCEL_DISABLE: c_int = 1;
+
+impl Unseen {
     pub(crate) fn new() -> Self {
-        // SAFETY: the location is that of this thread.
-        Self(unsafe { *libc::__errno_location() })
+        let mut cancel_state = 0;
+        // SAFETY: the location of errno is this thread's; the old state goes to a valid place.
+        unsafe {
+            let errno = *libc::__errno_location();
+            pthread_setcancelstate(CANCEL_DISABLE, &mut cancel_state);
+            Self { errno, cancel_state }
+        }
     }
 }
 
-impl Drop for SavedErrno {
+impl Drop for Unseen {
     fn drop(&mut self) {
         // SAFETY: as above.
-        unsafe { *libc::__errno_location() = self.0 }
+        unsafe {
+            pthread_setcancelstate(self.cancel_state, std::ptr::null_mut());
+            *libc::__errno_location() = self.errno;
+        }
     }
 }

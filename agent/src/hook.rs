@@ -45,12 +45,16 @@ macro_rules! define_hooks {
                 #[allow(unused_mut)]
                 let mut call = Call::new();
                 $($argument.note(&mut call);)*
-                let address = libraries::real(LIBRARY, index_of(FUNCTION));
+                let library = match LIBRARY {
+                    ANY_COPY => libraries::of_call(index_of(FUNCTION), call.communicator),
+                    library => library,
+                };
+                let address = libraries::real(library, index_of(FUNCTION));
                 // SAFETY: a wrapper is handed out only after the address of its function was stored.
                 let real = unsafe {
                     std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn($($type),*) -> c_int>(address)
                 };
-                around::<LIBRARY>(FUNCTION, &call, #[inline(always)] || {
+                around(library, FUNCTION, &call, #[inline(always)] || {
                     // SAFETY: the caller's own arguments.
                     unsafe { real($($argument),*) }
                 })
@@ -68,12 +72,13 @@ macro_rules! define_hooks {
             $(crate::arch::thunk!($name, $id - 1, caches::$name, resolve_for_thunk);)*
         }
 
-        /// Addresses of the wrappers: `[function][copy]`.
-        static WRAPPERS: [[Address; LIBRARIES]; FUNCTIONS] = [$([
+        /// Addresses of the wrappers: `[function][copy]`, and one more for [`ANY_COPY`].
+        static WRAPPERS: [[Address; LIBRARIES + 1]; FUNCTIONS] = [$([
             Address(wrappers::$name::<0> as *const ()),
             Address(wrappers::$name::<1> as *const ()),
             Address(wrappers::$name::<2> as *const ()),
             Address(wrappers::$name::<3> as *const ()),
+            Address(wrappers::$name::<ANY_COPY> as *const ()),
         ]),*];
 
         /// Names of the functions, as C strings.
@@ -86,6 +91,9 @@ macro_rules! define_hooks {
     };
 }
 nccltap_proto::wrapped_functions!(define_hooks);
+
+/// In place of a copy: the wrapper finds out at each call which one is meant.
+pub(crate) const ANY_COPY: usize = LIBRARIES;
 
 const _: () = assert!(LIBRARIES == 4, "WRAPPERS has one column per copy of NCCL");
 
@@ -107,13 +115,9 @@ pub(crate) fn by_name(name: &std::ffi::CStr) -> Option<usize> {
 /// What happens around a call. `FUNCTION` is a constant where this is inlined, so each wrapper keeps
 /// only its own arm.
 #[inline(always)]
-fn around<const LIBRARY: usize>(
-    function: Function,
-    call: &Call,
-    real: impl FnOnce() -> c_int,
-) -> c_int {
+fn around(library: usize, function: Function, call: &Call, real: impl FnOnce() -> c_int) -> c_int {
     match function.meaning() {
-        Meaning::Operation(_) | Meaning::Manage => recorded::<LIBRARY>(function, call, real),
+        Meaning::Operation(_) | Meaning::Manage => recorded(library, function, call, real),
         Meaning::GroupStart => {
             let result = real();
             if result == SUCCESS {
@@ -122,23 +126,22 @@ fn around<const LIBRARY: usize>(
             result
         }
         Meaning::GroupEnd | Meaning::GroupSimulateEnd => {
-            let result = recorded::<LIBRARY>(function, call, real);
+            let result = recorded(library, function, call, real);
             if record::group_ended()
                 && life::agent().is_some_and(|agent| agent.communicators.any_unfinished())
             {
                 // SAFETY: the caller keeps its handles' places valid until the group has ended.
-                with_agent(|agent| unsafe { agent.communicators.group_ended(agent) });
+                with_agent(|agent| unsafe { agent.communicators.group_ended(agent, result) });
             }
             result
         }
         Meaning::Create => {
             life::wake();
             let started = clock::now_slow();
-            let result = recorded::<LIBRARY>(function, call, real);
+            let result = recorded(library, function, call, real);
             with_agent(|agent| {
                 let (function, in_group) = (function.id(), record::in_group());
-                let creation =
-                    Creation { library: LIBRARY, function, call, result, in_group, started };
+                let creation = Creation { library, function, call, result, in_group, started };
                 // SAFETY: the caller's own pointers, which are valid until this call returns.
                 unsafe { agent.communicators.created(agent, &creation) };
             });
@@ -147,41 +150,67 @@ fn around<const LIBRARY: usize>(
         Meaning::Destroy => {
             let now = clock::now_slow();
             with_agent(|agent| agent.communicators.ends(agent, call.communicator, now));
-            let opened = record::begin(function.id(), call);
+            let opened = Opened::begin(function, call);
             let result = real();
-            if opened {
-                // The handle is nobody's after the call: do not ask what it is.
-                record::finish(LIBRARY, std::ptr::null_mut(), result);
-            }
+            // The handle is nobody's after the call: do not ask what it is.
+            opened.finish(library, std::ptr::null_mut(), result);
             result
         }
         Meaning::Query => {
             life::wake_if_asked();
-            recorded::<LIBRARY>(function, call, real)
+            recorded(library, function, call, real)
         }
     }
 }
 
 /// The call, with a record around it.
 #[inline(always)]
-fn recorded<const LIBRARY: usize>(
+fn recorded(
+    library: usize,
     function: Function,
     call: &Call,
     real: impl FnOnce() -> c_int,
 ) -> c_int {
-    let opened = record::begin(function.id(), call);
+    let opened = Opened::begin(function, call);
     let result = real();
-    if opened {
-        record::finish(LIBRARY, call.communicator, result);
-    }
+    opened.finish(library, call.communicator, result);
     result
+}
+
+/// A record that may be open. Dropped without `finish`, as when an exception passes through the call,
+/// it is closed as one that did not return.
+struct Opened(bool);
+
+impl Opened {
+    #[inline(always)]
+    fn begin(function: Function, call: &Call) -> Self {
+        Self(record::begin(function.id(), call))
+    }
+
+    #[inline(always)]
+    fn finish(self, library: usize, communicator: CommunicatorHandle, result: c_int) {
+        let opened = self.0;
+        std::mem::forget(self);
+        if opened {
+            record::finish(library, communicator, result);
+        }
+    }
+}
+
+impl Drop for Opened {
+    #[cold]
+    fn drop(&mut self) {
+        if self.0 {
+            record::unwound();
+        }
+    }
 }
 
 /// Does something that is not on the hot path with the tap, if it is alive.
 #[inline(never)]
 fn with_agent(work: impl FnOnce(&'static Agent)) {
     if let Some(agent) = life::agent() {
-        let _errno = SavedErrno::new();
+        let _unseen = Unseen::new();
         let _ = shielded(|| work(agent));
     }
 }

@@ -36,10 +36,12 @@ mod clock;
 mod communicators;
 #[cfg(test)]
 mod coverage;
+mod descriptors;
 mod drain;
 mod faults;
 mod ffi;
 mod hook;
+mod leftovers;
 mod life;
 mod mapping;
 mod record;

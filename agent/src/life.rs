@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DORMANT ──first communicator──> STARTING ──> RUNNING
-//!    ^                                └──> OFF (NCCLTAP_OFF, or no ring file)
+//!    ^                                └──> OFF (NCCLTAP_OFF, or no memory for rings)
 //!    └── a forked child starts here again
 //! ```
 //! Nothing is torn down: the host may call NCCL from its last destructor, and Python's children end
@@ -11,17 +11,18 @@
 
 use crate::clock;
 use crate::communicators::Communicators;
+use crate::descriptors;
 use crate::drain;
 use crate::faults::{self, Fault};
-use crate::ffi::SavedErrno;
+use crate::ffi::Unseen;
 use crate::hook::shielded;
 use crate::mapping::RingFile;
+use crate::resolve::elf;
 use crate::settings::{Settings, Start};
 use crate::thread;
 use nccltap_proto::ringfile::{AnchorEntry, Layout};
 use nccltap_proto::v1;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering::*};
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering::*};
 use std::time::{Duration, Instant};
 
 const DORMANT: u8 = 0;
@@ -48,6 +49,14 @@ impl Agent {
     pub(crate) fn count_unrecorded(&self) {
         self.file.unrecorded().fetch_add(1, Relaxed);
     }
+
+    /// About how many ticks of the record clock pass in `time`.
+    pub(crate) fn ticks_in(&self, time: Duration) -> u64 {
+        let now = clock::anchor();
+        let ticks = u128::from(now.ticks.wrapping_sub(self.started.ticks).max(1));
+        let ns = u128::from(now.monotonic_ns.wrapping_sub(self.started.monotonic_ns).max(1));
+        u64::try_from(time.as_nanos() * ticks / ns).unwrap_or(u64::MAX)
+    }
 }
 
 /// The tap, if it is alive.
@@ -71,7 +80,7 @@ pub(crate) fn wake() {
 /// A call that needs no communicator: wakes the tap where the setting asks for it.
 pub(crate) fn wake_if_asked() {
     if STATE.load(Acquire) == DORMANT {
-        let _errno = SavedErrno::new();
+        let _unseen = Unseen::new();
         if shielded(|| Settings::from_environment().start) == Some(Start::Call) {
             wake_slow();
         }
@@ -81,7 +90,7 @@ pub(crate) fn wake_if_asked() {
 #[cold]
 #[inline(never)]
 fn wake_slow() {
-    let _errno = SavedErrno::new();
+    let _unseen = Unseen::new();
     if STATE.compare_exchange(DORMANT, STARTING, AcqRel, Acquire).is_err() {
         // Another thread is at it. It takes about a millisecond, once per process, and this call
         // makes a communicator, which takes far longer.
@@ -116,21 +125,19 @@ fn start() -> Option<Box<Agent>> {
     for _ in 0..settings.refused() {
         faults::count(Fault::SettingRefused);
     }
+    // The text of a panic belongs to us, and not on the host's screen; it is counted where it is caught.
+    std::panic::set_hook(Box::new(|_| drain::panicked()));
     clock::choose();
     let started = clock::anchor();
     let process = describe_process(&settings, started);
-    let layout = Layout { rings: settings.rings, ring_records: settings.ring_records };
-    let directories = [settings.ring_dir.as_path(), Path::new("/tmp")];
-    let Ok(file) = RingFile::create(&directories, layout, &process, started) else {
-        faults::count(Fault::NoRingFile);
-        return None;
-    };
-    // Trouble so far, before any thread of ours has had its turn.
-    file.write_status(started);
-    if !thread::prepare() || !prepare_for_fork() {
-        let _ = std::fs::remove_file(file.path());
+    if !thread::prepare() {
         return None;
     }
+    let layout = Layout { rings: settings.rings, ring_records: settings.ring_records };
+    let file = RingFile::create(&settings.ring_dir, layout, &process, started).ok()?;
+    descriptors::note_ring_file(file.descriptor());
+    // Trouble so far, before any thread of ours has had its turn.
+    file.write_status(started);
     Some(Box::new(Agent {
         file,
         settings,
@@ -167,25 +174,49 @@ fn describe_process(settings: &Settings, started: AnchorEntry) -> v1::Process {
     }
 }
 
-/// Arranges, once per process image, that a forked child starts from nothing.
-fn prepare_for_fork() -> bool {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    // SAFETY: the handler is a plain function that lives as long as the library.
-    DONE.swap(true, AcqRel) || unsafe { libc::pthread_atfork(None, None, Some(forked)) } == 0
+/// A fork copies one thread, in whatever state the others are. Before it, the walk over loaded
+/// objects is brought to an end, whose lock in glibc would stay taken in the child.
+unsafe extern "C" fn before_fork() {
+    elf::hold_walks();
+}
+
+unsafe extern "C" fn after_fork_in_parent() {
+    elf::release_walks();
 }
 
 /// In a forked child: rings, ring file, drain thread and communicators are the parent's.
-unsafe extern "C" fn forked() {
+unsafe extern "C" fn after_fork_in_child() {
+    elf::release_walks();
     thread::forked();
+    descriptors::forked();
     AGENT.store(std::ptr::null_mut(), Release);
     faults::reset();
     STATE.store(DORMANT, Release);
 }
 
+/// When the library is loaded: nothing but this, since most processes never call NCCL.
+#[cfg_attr(test, allow(dead_code))]
+extern "C" fn loaded() {
+    // SAFETY: the handlers are plain functions that live as long as the library.
+    unsafe {
+        libc::pthread_atfork(
+            Some(before_fork),
+            Some(after_fork_in_parent),
+            Some(after_fork_in_child),
+        );
+    }
+}
+
+#[cfg(not(test))]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_LOAD: extern "C" fn() = loaded;
+
 /// When the process ends in good order: gives the drain thread a moment to send the rest.
 #[cfg(not(test))]
 extern "C" fn process_ends() {
     if let Some(agent) = agent() {
+        let _unseen = Unseen::new();
         let _ = shielded(|| agent.exit.wait(agent.settings.exit_wait));
     }
 }

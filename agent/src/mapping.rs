@@ -5,9 +5,11 @@
 #![allow(unsafe_code)]
 
 use crate::clock;
+use crate::descriptors;
 use crate::faults::{self, Fault};
+use crate::leftovers;
 use crate::ring::{Producer, Reader, Shared, Slot};
-use crate::sync::Ordering::{AcqRel, Relaxed, Release};
+use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::{AtomicU32, AtomicU64, lock as lock_mutex};
 use nccltap_proto::RECORD_SIZE;
 use nccltap_proto::ringfile::{
@@ -18,11 +20,12 @@ use nccltap_proto::v1;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem::offset_of;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicPtr;
 
 /// A new ring takes memory only while this many times its size is free: shared memory is the host's.
 const FREE_SHARE: u64 = 4;
@@ -36,46 +39,48 @@ const FEWEST_RECORDS: u64 = 4096;
 
 /// The mapped file. It stays mapped until the process ends.
 pub(crate) struct RingFile {
-    base: NonNull<u8>,
+    /// Everything before the first ring.
+    prefix: NonNull<u8>,
+    /// Where each ring is mapped, null for those that were never used: a host that locks all its future
+    /// memory (mlockall) pays for what is mapped, and even to read a hole in the file takes memory.
+    rings: Box<[AtomicPtr<u8>]>,
     layout: Layout,
+    /// Empty when the rings are in memory without a name.
     path: PathBuf,
     /// Holds the lock that says the owner is alive; closing it would give the lock up.
-    lock: File,
-    /// Rings that have memory. The others are holes in the file: even to read a hole takes memory.
-    in_use: Mutex<u32>,
+    file: File,
+    /// Rings that have memory: those below this number.
+    in_use: AtomicU32,
+    /// Held while a ring is added.
+    adding: Mutex<()>,
 }
 
-// SAFETY: what is shared through the mapping is reached as atomics, or written once under the lock
-// of `communicators` before an atomic flag publishes it.
+// SAFETY: the header and the rings are reached as atomics. Entries of communicators are written and read
+// under the lock of `communicators`, entries of libraries by the drain thread only.
 unsafe impl Send for RingFile {}
 // SAFETY: as above.
 unsafe impl Sync for RingFile {}
 
 impl RingFile {
-    /// Makes, locks and maps the ring file of `process` in the first of `directories` that can
-    /// hold it.
+    /// Makes, locks and maps the ring file of `process` in `directory`; in memory without a name,
+    /// and with the fault counted, where that cannot be done.
     pub(crate) fn create(
-        directories: &[&Path],
-        layout: Layout,
-        process: &v1::Process,
-        started: AnchorEntry,
-    ) -> io::Result<Self> {
-        let mut outcome = Err(io::Error::other("there is no directory for the ring file"));
-        for directory in directories {
-            outcome = Self::create_in(directory, layout, process, started);
-            if outcome.is_ok() {
-                break;
-            }
-        }
-        outcome
-    }
-
-    fn create_in(
         directory: &Path,
         layout: Layout,
         process: &v1::Process,
         started: AnchorEntry,
     ) -> io::Result<Self> {
+        leftovers::bound(directory);
+        let made = Self::create_in(directory, layout, process);
+        let made = made.or_else(|_| {
+            faults::count(Fault::NoRingFile);
+            Self::map(nameless_file()?, PathBuf::new(), layout)
+        })?;
+        made.write_header(process, started);
+        Ok(made)
+    }
+
+    fn create_in(directory: &Path, layout: Layout, process: &v1::Process) -> io::Result<Self> {
         let name = format!("{FILE_PREFIX}{}-{:x}{FILE_SUFFIX}", process.pid, process.instance);
         let path = directory.join(name);
         let file = OpenOptions::new()
@@ -85,48 +90,37 @@ impl RingFile {
             .mode(0o600)
             .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
             .open(&path)?;
-        let layout = fit(layout, free_bytes(&file));
-        let mapped = Self::map(file, &path, layout);
-        match mapped {
-            Ok(mapped) => {
-                mapped.write_header(process, started);
-                Ok(mapped)
-            }
-            Err(error) => {
-                let _ = std::fs::remove_file(&path);
-                Err(error)
-            }
+        let mapped = lock(&file).and_then(|()| Self::map(file, path.clone(), layout));
+        if mapped.is_err() {
+            let _ = std::fs::remove_file(&path);
         }
+        mapped
     }
 
-    fn map(file: File, path: &Path, layout: Layout) -> io::Result<Self> {
-        lock(&file)?;
-        file.set_len(layout.file_bytes() as u64)?;
-        // SAFETY: a new shared mapping of a file this process has just made.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                layout.file_bytes(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
+    fn map(file: File, path: PathBuf, layout: Layout) -> io::Result<Self> {
+        let layout = fit(layout, free_bytes(&file), largest_file());
+        let bytes = layout.file_bytes() as u64;
+        if largest_file().is_some_and(|largest| bytes > largest) {
+            // To make it larger all the same would kill the host with SIGXFSZ.
+            return Err(io::Error::other("files of this process may not be so large"));
+        }
+        file.set_len(bytes)?;
+        let prefix = map_shared(&file, 0, Layout::prefix_bytes())?;
+        let mapped = Self {
+            prefix,
+            rings: (0..layout.rings).map(|_| AtomicPtr::default()).collect(),
+            layout,
+            path,
+            file,
+            in_use: AtomicU32::new(0),
+            adding: Mutex::default(),
         };
-        let base = match NonNull::new(base.cast::<u8>()) {
-            Some(base) if base.as_ptr().cast() != libc::MAP_FAILED => base,
-            _ => return Err(io::Error::last_os_error()),
-        };
-        let mapped =
-            Self { base, layout, path: path.to_owned(), lock: file, in_use: Mutex::new(0) };
-        let room = mapped.reserve(0, PAGE)
-            && mapped.reserve(Layout::library(0), Layout::prefix_bytes() - Layout::library(0));
-        if room {
-            Ok(mapped)
-        } else {
-            // SAFETY: nothing refers to the mapping yet.
-            unsafe { libc::munmap(mapped.base.as_ptr().cast(), layout.file_bytes()) };
-            Err(io::Error::other("no room for the ring file"))
+        let libraries = Layout::library(0);
+        let room = mapped.reserve(prefix, 0, 0, PAGE)
+            && mapped.reserve(prefix, 0, libraries, Layout::prefix_bytes() - libraries);
+        match room {
+            true => Ok(mapped),
+            false => Err(io::Error::other("no room for the ring file")),
         }
     }
 
@@ -148,95 +142,94 @@ impl RingFile {
         fill(&mut header.command_line, process.command_line.as_bytes());
         // SAFETY: the page was reserved, and nobody else knows the mapping yet.
         unsafe {
-            self.base.as_ptr().cast::<FileHeader>().write(header);
+            self.prefix.as_ptr().cast::<FileHeader>().write(header);
             // Written last: without it the file is not a ring file.
-            self.base.as_ptr().cast::<[u8; 8]>().write_volatile(MAGIC);
+            self.prefix.as_ptr().cast::<[u8; 8]>().write_volatile(MAGIC);
         }
     }
 
-    /// Where the file lies.
+    /// Where the file lies; empty when it has no name.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What producer and reader share of a ring.
-    pub(crate) fn shared(&self, ring: u32) -> &'static Shared {
-        // SAFETY: within the mapping, aligned, made of atomics; the mapping lasts as long as the
-        // process. A page of the file that was never written reads as zeros, a valid ring.
-        unsafe { &*self.at(self.layout.ring(ring.min(self.layout.rings - 1))) }
+    /// The descriptor that holds the lock.
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.file.as_raw_fd()
     }
 
-    /// The reading end of a ring.
-    pub(crate) fn reader(&self, ring: u32) -> Reader<'static> {
-        // SAFETY: as for `shared`.
-        let slots = unsafe { std::slice::from_raw_parts(self.slots(ring), self.capacity()) };
-        Reader::new(self.shared(ring), slots)
+    /// The rings that have been used, in order of their numbers.
+    pub(crate) fn rings(&self) -> impl Iterator<Item = (u32, Ring)> {
+        (0..self.in_use.load(Acquire)).filter_map(|index| Some((index, self.ring(index)?)))
     }
 
-    /// The writing end of a ring.
-    ///
-    /// # Safety
-    /// The caller has made the ring its own (`RING_OWNED`) and reserved its memory.
-    pub(crate) unsafe fn producer(&self, ring: u32) -> Producer {
-        // SAFETY: by the contract of this function; the mapping lasts as long as the process.
-        unsafe { Producer::new(self.shared(ring), self.slots(ring), self.layout.ring_records) }
-    }
-
-    fn slots(&self, ring: u32) -> *const Slot {
-        self.at(self.layout.records(ring.min(self.layout.rings - 1)))
-    }
-
-    fn capacity(&self) -> usize {
-        self.layout.ring_records as usize
-    }
-
-    /// How many rings have been used, from 0 on.
-    pub(crate) fn rings_in_use(&self) -> u32 {
-        *lock_mutex(&self.in_use)
+    /// A ring that has been used.
+    pub(crate) fn ring(&self, index: u32) -> Option<Ring> {
+        let base = self.rings.get(index as usize)?.load(Acquire);
+        (!base.is_null()).then(|| {
+            // SAFETY: mapped and reserved by `add_ring`, aligned, made of atomics; the mapping lasts as
+            // long as the process.
+            unsafe {
+                let slots = base.add(PAGE).cast::<Slot>();
+                Ring {
+                    shared: &*base.cast::<Shared>(),
+                    slots: std::slice::from_raw_parts(slots, self.layout.ring_records as usize),
+                }
+            }
+        })
     }
 
     /// One ring more, owned by the caller. None when there are no more, or no memory for one.
-    pub(crate) fn add_ring(&self) -> Option<(u32, &'static Shared)> {
-        let mut in_use = lock_mutex(&self.in_use);
-        let index = *in_use;
-        if index >= self.layout.rings {
-            return None;
-        }
-        let bytes = self.layout.ring_bytes();
-        let spare = free_bytes(&self.lock).is_none_or(|free| free >= FREE_SHARE * bytes as u64);
-        if !spare || !self.reserve(self.layout.ring(index), bytes) {
+    pub(crate) fn add_ring(&self) -> Option<(u32, Ring)> {
+        let _adding = lock_mutex(&self.adding);
+        let index = self.in_use.load(Acquire);
+        let place = self.rings.get(index as usize)?;
+        let (offset, bytes) = (self.layout.ring(index), self.layout.ring_bytes());
+        let spare = free_bytes(&self.file).is_none_or(|free| free >= FREE_SHARE * bytes as u64);
+        let mapped = spare.then(|| map_shared(&self.file, offset, bytes).ok()).flatten();
+        let Some(base) = mapped.filter(|base| self.reserve(*base, offset, offset, bytes)) else {
+            if let Some(base) = mapped {
+                // SAFETY: nothing refers to the mapping.
+                unsafe { libc::munmap(base.as_ptr().cast(), bytes) };
+            }
             faults::count(Fault::NoRoom);
             return None;
-        }
-        let shared = self.shared(index);
-        shared.state.store(RING_OWNED, Release);
-        *in_use = index + 1;
-        Some((index, shared))
+        };
+        place.store(base.as_ptr(), Release);
+        let ring = self.ring(index)?;
+        ring.shared.state.store(RING_OWNED, Release);
+        self.in_use.store(index + 1, Release);
+        Some((index, ring))
     }
 
-    /// Takes the memory of the pages that hold these bytes.
-    fn reserve(&self, offset: usize, bytes: usize) -> bool {
+    /// Takes the memory of the pages that hold these bytes of the file, which is mapped at `base`
+    /// from `mapped_from` on.
+    fn reserve(&self, base: NonNull<u8>, mapped_from: usize, offset: usize, bytes: usize) -> bool {
         let first = offset / PAGE * PAGE;
         let length = (offset + bytes).next_multiple_of(PAGE) - first;
         // SAFETY: within the mapping.
-        let start = unsafe { self.base.as_ptr().add(first) };
+        let start = unsafe { base.as_ptr().add(first - mapped_from) };
         // SAFETY: the range is within the mapping; populating does not change what it holds.
         if unsafe { libc::madvise(start.cast(), length, libc::MADV_POPULATE_WRITE) } == 0 {
             return true;
         }
-        if io::Error::last_os_error().raw_os_error() != Some(libc::EINVAL) {
+        if io::Error::last_os_error().raw_os_error() != Some(libc::EINVAL)
+            || !descriptors::is_ring_file(self.descriptor())
+        {
             return false;
         }
         // Linux before 5.14 does not know the advice: allocate through the file.
-        // SAFETY: the descriptor is open; the range is within the file.
-        unsafe { libc::posix_fallocate(self.lock.as_raw_fd(), first as i64, length as i64) == 0 }
+        // SAFETY: the descriptor is ours, and the range is within the file.
+        unsafe { libc::posix_fallocate(self.descriptor(), first as i64, length as i64) == 0 }
     }
 
     /// Writes communicator `index`, which nobody reads before it is counted by
     /// [`RingFile::publish_communicators`]. False when there is no room.
     pub(crate) fn write_communicator(&self, index: usize, entry: CommunicatorEntry) -> bool {
         let offset = Layout::communicator(index);
-        if index >= COMMUNICATORS || !self.reserve(offset, size_of::<CommunicatorEntry>()) {
+        if index >= COMMUNICATORS
+            || !self.reserve(self.prefix, 0, offset, size_of::<CommunicatorEntry>())
+        {
             return false;
         }
         // SAFETY: within the mapping and reserved; written by one thread at a time, under the lock
@@ -303,19 +296,84 @@ impl RingFile {
 
     fn at<T>(&self, offset: usize) -> *const T {
         // SAFETY: all offsets come from the layout that the file was sized for.
-        unsafe { self.base.as_ptr().add(offset).cast() }
+        unsafe { self.prefix.as_ptr().add(offset).cast() }
     }
 }
 
-/// The layout with rings no larger than the free bytes allow.
-fn fit(mut layout: Layout, free: Option<u64>) -> Layout {
+/// One ring of the file.
+#[derive(Clone, Copy)]
+pub(crate) struct Ring {
+    pub(crate) shared: &'static Shared,
+    slots: &'static [Slot],
+}
+
+impl Ring {
+    /// Its reading end.
+    pub(crate) fn reader(&self) -> Reader<'static> {
+        Reader::new(self.shared, self.slots)
+    }
+
+    /// Its writing end.
+    ///
+    /// # Safety
+    /// The caller has made the ring its own (`RING_OWNED`).
+    pub(crate) unsafe fn producer(&self) -> Producer {
+        // SAFETY: by the contract of this function; the mapping lasts as long as the process.
+        unsafe { Producer::new(self.shared, self.slots.as_ptr(), self.slots.len() as u64) }
+    }
+}
+
+/// The layout with rings no larger than the free bytes allow, and no longer than a file may be.
+fn fit(mut layout: Layout, free: Option<u64>, largest: Option<u64>) -> Layout {
     let too_large = |layout: &Layout| {
         free.is_some_and(|free| layout.ring_bytes() as u64 * ROOM_FOR_RINGS > free)
+            || largest.is_some_and(|largest| layout.file_bytes() as u64 > largest)
     };
     while layout.ring_records > FEWEST_RECORDS && too_large(&layout) {
         layout.ring_records /= 2;
     }
+    while layout.rings > 1 && largest.is_some_and(|most| layout.file_bytes() as u64 > most) {
+        layout.rings /= 2;
+    }
     layout
+}
+
+/// Longest file this process may write, where there is a limit (RLIMIT_FSIZE).
+fn largest_file() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } == 0;
+    (known && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+/// Maps a part of the file, for reading and writing, shared.
+fn map_shared(file: &File, offset: usize, bytes: usize) -> io::Result<NonNull<u8>> {
+    // SAFETY: a new mapping of a file that is ours, at a place of the kernel's choice.
+    let base = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            offset as libc::off_t,
+        )
+    };
+    match NonNull::new(base.cast::<u8>()) {
+        Some(base) if base.as_ptr().cast() != libc::MAP_FAILED => Ok(base),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A file in memory that has no name, for processes whose directory cannot hold one.
+fn nameless_file() -> io::Result<File> {
+    // SAFETY: the name is a C string; the descriptor is new, and nobody else has it.
+    unsafe {
+        match libc::memfd_create(c"nccltap".as_ptr(), libc::MFD_CLOEXEC) {
+            descriptor if descriptor >= 0 => Ok(File::from_raw_fd(descriptor)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
 }
 
 /// Takes the lock that says the owner lives. It goes with the process, whatever ends it.
@@ -336,7 +394,8 @@ fn free_bytes(file: &File) -> Option<u64> {
     let mut status: libc::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: the descriptor is open, `status` is valid.
     let known = unsafe { libc::fstatvfs(file.as_raw_fd(), &mut status) } == 0;
-    known.then(|| status.f_bavail.saturating_mul(status.f_frsize))
+    // A tmpfs without a limit says that it has no blocks at all.
+    (known && status.f_blocks != 0).then(|| status.f_bavail.saturating_mul(status.f_frsize))
 }
 
 /// Writes `text` into a field and fills it up with zeros, at least one.
@@ -356,7 +415,7 @@ mod tests {
 
     #[test]
     fn rings_shrink_with_the_room_there_is() {
-        let records = |free| fit(WISH, free).ring_records;
+        let records = |free| fit(WISH, free, None).ring_records;
         assert_eq!(records(None), 65_536);
         assert_eq!(records(Some(16 << 30)), 65_536);
         // The 64 MiB that a container gets when nobody asks for more.
@@ -365,9 +424,18 @@ mod tests {
     }
 
     #[test]
+    fn the_file_stays_below_what_the_process_may_write() {
+        for largest in [100 << 20, 8 << 20, 1 << 20] {
+            let layout = fit(WISH, None, Some(largest));
+            assert!(layout.file_bytes() as u64 <= largest, "{layout:?} of {largest}");
+            assert!(layout.is_valid());
+        }
+    }
+
+    #[test]
     fn a_ring_that_was_asked_to_be_small_stays_as_it_is() {
         let wish = Layout { rings: 1, ring_records: 64 };
-        assert_eq!(fit(wish, Some(0)), wish);
+        assert_eq!(fit(wish, Some(0), None), wish);
     }
 
     #[test]

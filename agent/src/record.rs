@@ -3,11 +3,12 @@
 
 use crate::clock;
 use crate::faults::{self, Fault};
-use crate::ffi::{self, Call, CommunicatorHandle, SavedErrno};
+use crate::ffi::{self, Call, CommunicatorHandle, Unseen};
 use crate::hook::shielded;
 use crate::life;
 use crate::thread::State;
 use nccltap_proto::Record;
+use nccltap_proto::record::UNWOUND;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Writes what is known before the call. True when a record was opened: then [`finish`] must
@@ -47,14 +48,27 @@ pub(crate) fn finish(library: usize, communicator: CommunicatorHandle, result: i
     if !state.producer.is_some() {
         return;
     }
-    state.producer.close(clock::now(state.monotonic), result);
-    state.busy = false;
+    let end = clock::now(state.monotonic);
     if communicator as u64 != state.last_communicator
         && !communicator.is_null()
         && result == ffi::SUCCESS
     {
+        // Before the record is published: no report may have it without its communicator.
         state.last_communicator = communicator as u64;
         meet(library, communicator);
+    }
+    state.producer.close(end, result);
+    state.busy = false;
+}
+
+/// The call did not return: an exception, or the end of its thread, is passing through it.
+#[cold]
+pub(crate) fn unwound() {
+    // SAFETY: nothing that could enter the tap again is called while the reference lives.
+    let state = unsafe { State::current() };
+    if state.producer.is_some() && state.busy {
+        state.producer.close(clock::now(state.monotonic), UNWOUND);
+        state.busy = false;
     }
 }
 
@@ -62,19 +76,22 @@ pub(crate) fn finish(library: usize, communicator: CommunicatorHandle, result: i
 #[cold]
 #[inline(never)]
 fn may_record(state: &mut State, call: &Call) -> bool {
-    if state.busy {
-        faults::count(Fault::NestedCall);
-        return false;
-    }
-    if life::agent().is_none() {
+    let Some(agent) = life::agent() else {
         // Nothing is missed while no communicator exists.
         if !call.communicator.is_null() && !life::is_off() {
             faults::count(Fault::BeforeStart);
         }
         return false;
+    };
+    if state.busy {
+        // Or the thread has left that call by a jump, and there is no telling. Either way this one
+        // was made and is not recorded.
+        faults::count(Fault::NestedCall);
+        agent.count_unrecorded();
+        return false;
     }
-    let _errno = SavedErrno::new();
-    state.acquire_ring()
+    let _unseen = Unseen::new();
+    state.acquire_ring(agent)
 }
 
 /// The communicator is another than that of the call before.
@@ -84,7 +101,7 @@ fn meet(library: usize, communicator: CommunicatorHandle) {
     if agent.communicators.knows(communicator as u64) {
         return;
     }
-    let _errno = SavedErrno::new();
+    let _unseen = Unseen::new();
     let _ = shielded(|| agent.communicators.found(agent, library, communicator));
 }
 

@@ -71,7 +71,18 @@ impl Producer {
 
     /// A producer without a ring.
     pub(crate) const fn none() -> Self {
-        Self { shared: std::ptr::null(), slots: std::ptr::null(), mask: 0, head: 0, cached_tail: 0 }
+        Self::refused(0)
+    }
+
+    /// A producer that got no ring, and is not to ask again before `ticks`.
+    pub(crate) const fn refused(ticks: u64) -> Self {
+        let (shared, slots) = (std::ptr::null(), std::ptr::null());
+        Self { shared, slots, mask: 0, head: 0, cached_tail: ticks }
+    }
+
+    /// When a producer without a ring may ask for one, in ticks.
+    pub(crate) fn refused_until(&self) -> u64 {
+        self.cached_tail
     }
 
     /// Whether there is a ring.

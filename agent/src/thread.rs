@@ -5,11 +5,13 @@ use crate::arch;
 use crate::faults::{self, Fault};
 use crate::ffi;
 use crate::life::{self, Agent};
+use crate::mapping::Ring;
 use crate::ring::{Producer, Shared};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use nccltap_proto::ringfile::{RING_ORPHANED, RING_OWNED};
 use std::ffi::c_void;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 /// State of one thread: a cache line in thread storage, all zeros when the thread begins.
 #[repr(C, align(64))]
@@ -49,49 +51,55 @@ impl State {
         self.busy = false;
     }
 
-    /// Takes a ring for this thread. None when the tap is not alive or has no ring to give.
+    /// Takes a ring for this thread. False when the tap has none to give; then it is not asked again
+    /// for a while.
     #[cold]
     #[inline(never)]
-    pub(crate) fn acquire_ring(&mut self) -> bool {
-        let Some(agent) = life::agent() else { return false };
-        let taken = crate::hook::shielded(|| take_ring(agent)).flatten();
-        let Some((index, shared)) = taken else {
+    pub(crate) fn acquire_ring(&mut self, agent: &'static Agent) -> bool {
+        let now = crate::clock::now_slow();
+        if now < self.producer.refused_until() {
             agent.count_unrecorded();
             return false;
+        }
+        let Some(ring) = crate::hook::shielded(|| take_ring(agent)).flatten() else {
+            agent.count_unrecorded();
+            self.producer = Producer::refused(now.saturating_add(agent.ticks_in(ASK_AGAIN)));
+            return false;
         };
-        shared.thread.store(ffi::thread_id(), Relaxed);
-        // SAFETY: the mapping is never unmapped, and the state RING_OWNED makes this thread its
-        // only writer.
-        self.producer = unsafe { agent.file.producer(index) };
+        ring.shared.thread.store(ffi::thread_id(), Relaxed);
+        // SAFETY: the state RING_OWNED makes this thread its only writer.
+        self.producer = unsafe { ring.producer() };
         self.monotonic = crate::clock::is_monotonic();
         // SAFETY: the key exists once the tap is alive; the value is not null.
         unsafe {
-            libc::pthread_setspecific(
-                EXIT_KEY.load(Acquire),
-                (&raw const *shared).cast::<c_void>(),
-            );
+            let shared = (&raw const *ring.shared).cast::<c_void>();
+            libc::pthread_setspecific(EXIT_KEY.load(Acquire), shared);
         }
         true
     }
 }
 
+/// How long a thread that got no ring goes without asking again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
 /// A ring nobody uses: one whose thread has ended, or a new one.
-fn take_ring(agent: &'static Agent) -> Option<(u32, &'static Shared)> {
+fn take_ring(agent: &'static Agent) -> Option<Ring> {
     let orphaned = |drained_only: bool| {
-        (0..agent.file.rings_in_use()).map(|index| (index, agent.file.shared(index))).find(
-            |(index, shared)| {
-                let reader = agent.file.reader(*index);
-                (!drained_only || reader.head() == reader.tail())
-                    && shared
-                        .state
-                        .compare_exchange(RING_ORPHANED, RING_OWNED, AcqRel, Relaxed)
-                        .is_ok()
-            },
-        )
+        agent.file.rings().map(|(_, ring)| ring).find(|ring| {
+            let reader = ring.reader();
+            (!drained_only || reader.head() == reader.tail())
+                && ring
+                    .shared
+                    .state
+                    .compare_exchange(RING_ORPHANED, RING_OWNED, AcqRel, Relaxed)
+                    .is_ok()
+        })
     };
     // Positions go on from thread to thread, so a ring that still holds records can be taken too;
     // but one that is drained, or new, has more room.
-    let taken = orphaned(true).or_else(|| agent.file.add_ring()).or_else(|| orphaned(false));
+    let taken = orphaned(true)
+        .or_else(|| agent.file.add_ring().map(|(_, ring)| ring))
+        .or_else(|| orphaned(false));
     if taken.is_none() {
         faults::count(Fault::NoRing);
     }
@@ -122,6 +130,11 @@ pub(crate) fn prepare() -> bool {
 /// A thread that had a ring ends: its records stay, and the ring is free for another thread. A
 /// later destructor of the same thread that calls NCCL simply takes a ring again.
 unsafe extern "C" fn thread_ends(shared: *mut c_void) {
+    let _ = crate::hook::shielded(|| {
+        if let Some(agent) = life::agent() {
+            agent.communicators.thread_ends(ffi::thread_id());
+        }
+    });
     // SAFETY: nothing of the tap is running on this thread.
     unsafe { State::current() }.forget_ring();
     // SAFETY: the value was set by `acquire_ring`, and mappings are never unmapped.

@@ -1,6 +1,7 @@
 //! The stream to the collector: connect, say Hello, report, reconnect.
 
-use crate::drain::Drain;
+use crate::descriptors;
+use crate::drain::{self, Drain};
 use crate::faults::{self, Fault};
 use crate::ffi;
 use crate::life::Agent;
@@ -12,6 +13,8 @@ use nccltap_proto::v1::collector_message::Message as FromCollector;
 use nccltap_proto::v1::tap_client::TapClient;
 use nccltap_proto::v1::{AgentMessage, CollectorMessage};
 use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
@@ -46,9 +49,14 @@ enum Ended {
 
 /// Keeps a stream to the collector for as long as the process lives.
 pub(crate) fn run(agent: &'static Agent) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // Not `enable_all`: where some other crate of the build asks for it, that has a signal driver.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(keep_connected(agent)),
+        Ok(runtime) => {
+            // Never taken down: see `drain::panicked`.
+            let runtime = ManuallyDrop::new(runtime);
+            runtime.block_on(keep_connected(agent));
+        }
         Err(_) => faults::count(Fault::NoThread),
     }
 }
@@ -59,6 +67,7 @@ async fn keep_connected(agent: &'static Agent) {
     let mut met_collector = false;
     loop {
         let ended = stream(agent, &mut drain).await;
+        descriptors::forget_socket();
         met_collector |= !matches!(ended, Ended::NoCollector);
         match ended {
             Ended::InGoodOrder | Ended::Unfinished => break,
@@ -86,7 +95,8 @@ async fn keep_connected(agent: &'static Agent) {
     // A collector on this host removes the file itself, once it has seen the last record in it: the
     // host may call NCCL from destructors that have yet to run.
     let remote = matches!(agent.settings.collector, Address::Tcp { .. });
-    if !met_collector || (remote && drain.is_drained()) {
+    let named = !agent.file.path().as_os_str().is_empty();
+    if named && (!met_collector || (remote && drain.is_drained())) {
         let _ = std::fs::remove_file(agent.file.path());
     }
 }
@@ -118,7 +128,7 @@ async fn stream(agent: &'static Agent, drain: &mut Drain) -> Ended {
     let mut answers = answers.into_inner();
     match timeout(CONNECT_PATIENCE, answers.message()).await {
         Ok(Ok(Some(CollectorMessage { message: Some(FromCollector::Welcome(welcome)) }))) => {
-            drain.taken(&welcome.rings);
+            drain.welcomed(&welcome.rings);
         }
         Ok(Err(_)) => {
             faults::count(Fault::Refused);
@@ -129,6 +139,10 @@ async fn stream(agent: &'static Agent, drain: &mut Drain) -> Ended {
 
     let mut pause = SHORTEST_PAUSE;
     loop {
+        if !descriptors::are_intact() {
+            faults::count(Fault::DescriptorsClosed);
+            drain::stop_for_good();
+        }
         let ending = agent.exit.is_asked();
         if ending && drain.is_drained() {
             return say_goodbye(drain, reports, answers).await;
@@ -214,5 +228,6 @@ async fn own_socket(path: &Path) -> io::Result<UnixStream> {
         faults::count(Fault::ForeignCollector);
         return Err(io::Error::from(io::ErrorKind::PermissionDenied));
     }
+    descriptors::note_socket(socket.as_raw_fd());
     Ok(socket)
 }

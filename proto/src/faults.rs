@@ -25,7 +25,8 @@ macro_rules! faults {
 faults! {
     /// A setting had a value that could not be used; its default is in force.
     SettingRefused = "setting_refused";
-    /// No ring file could be made: nothing is recorded in this process.
+    /// No ring file could be made: the rings are in memory of their own, and what a killed process had
+    /// not sent is lost.
     NoRingFile = "no_ring_file";
     /// The file system that holds the rings had no room for one more.
     NoRoom = "no_room";
@@ -51,6 +52,11 @@ faults! {
     Reconnect = "reconnect";
     /// The socket of the collector belongs to another user.
     ForeignCollector = "foreign_collector";
+    /// The host closed descriptors that were the tap's: nothing is sent any more.
+    DescriptorsClosed = "descriptors_closed";
+    /// A caller could not be told apart from callers of another copy of NCCL, and neither could its
+    /// communicator.
+    AmbiguousCaller = "ambiguous_caller";
 }
 
 const _: () = assert!(Fault::ALL.len() <= crate::ringfile::FAULTS);

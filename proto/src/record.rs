@@ -16,6 +16,10 @@ pub const NO_DATATYPE: u8 = u8::MAX;
 /// `peer` of a call that has none.
 pub const NO_PEER: i32 = -1;
 
+/// `result` of a call that did not return: an exception, or the end of its thread, went through it.
+/// No `ncclResult_t` is negative.
+pub const UNWOUND: i32 = -1;
+
 /// One call of a wrapped function, as the caller stated it.
 ///
 /// Little endian. The producer writes it in two steps: everything but `end` and `result` before the
@@ -45,9 +49,9 @@ pub struct Record {
     pub peer: i32,
     /// `ncclRedOp_t` of a reduction, 0 when the call has none.
     pub reduction: i32,
-    /// `ncclResult_t` that NCCL returned.
+    /// `ncclResult_t` that NCCL returned, or [`UNWOUND`].
     pub result: i32,
-    /// Number of the outermost group around the call within its thread, 0 when there is none.
+    /// Number of the outermost group around the call within its process, 0 when there is none.
     pub group: u32,
     /// Low 32 bits of the record's position in its ring: shows a torn or misplaced record.
     pub sequence: u32,

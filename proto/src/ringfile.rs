@@ -37,7 +37,7 @@ pub const PAGE: usize = 4096;
 /// Bytes before the first communicator.
 pub const HEADER_BYTES: usize = PAGE;
 
-/// Communicators a process can describe. Further ones are counted as a fault.
+/// Communicators a process can describe in its life. Further ones are counted as a fault.
 pub const COMMUNICATORS: usize = 4096;
 
 /// Copies of NCCL that can be told apart in one process. Further ones pass through unrecorded.
@@ -161,7 +161,7 @@ pub struct CommunicatorEntry {
     pub library: u32,
     /// Function that made it.
     pub created_by: u32,
-    /// 1 once the entry is complete. Written last.
+    /// 1 once the entry is in use. It is counted in [`FileHeader::communicators`] after it is written.
     pub ready: u32,
     /// Name given by the application, padded with zeros.
     pub name: [u8; 64],
@@ -173,7 +173,7 @@ pub struct CommunicatorEntry {
 pub struct LibraryEntry {
     /// As ncclGetVersion gives it, 0 when not known.
     pub version: u32,
-    /// 1 once path and version are in place. Written last.
+    /// 1 once the entry is in use.
     pub ready: u32,
     /// Per function number: bit 0 resolved through a linkage table, bit 1 through dlsym.
     pub doors: [u8; 64],

@@ -17,8 +17,9 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Collector {
     child: Child,
-    /// Where it takes streams, as `NCCLTAP_COLLECTOR` wants it.
-    pub address: String,
+    /// Where it takes streams, as `NCCLTAP_COLLECTOR` wants it: the Unix socket, and what more it was
+    /// told to listen on.
+    pub addresses: Vec<String>,
     /// Where it answers HTTP.
     pub http: SocketAddr,
     log: PathBuf,
@@ -45,7 +46,7 @@ impl Collector {
             .stderr(File::create(&log).expect("the test's directory can be written"))
             .spawn()
             .expect("nccltap can be run");
-        let (http, address) = eventually(|| {
+        let (http, addresses) = eventually(|| {
             let printed = fs::read_to_string(&out).unwrap_or_default();
             if let Some(ready) = printed.lines().find_map(ready_line) {
                 return Ok(ready);
@@ -56,7 +57,7 @@ impl Collector {
             }
             Err("the collector is not ready".to_owned())
         });
-        Self { child, address, http, log }
+        Self { child, addresses, http, log }
     }
 
     /// The rows of the report, from its API.
@@ -95,7 +96,7 @@ impl Collector {
     /// When the report fails.
     pub fn report(&self) -> Tally {
         let output = Command::new(&built().command)
-            .args(["report", "--collector", &self.address, "--format", "json"])
+            .args(["report", "--collector", &self.addresses[0], "--format", "json"])
             .output()
             .expect("nccltap can be run");
         let said = String::from_utf8_lossy(&output.stderr);
@@ -201,6 +202,15 @@ pub struct Process {
     pub in_flight: Vec<InFlight>,
     /// Records that came again and were discarded.
     pub repeated: u64,
+    /// Settings whose value was not taken.
+    pub settings_problems: Vec<SettingProblem>,
+}
+
+/// A setting whose value was not taken.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SettingProblem {
+    /// Environment variable.
+    pub name: String,
 }
 
 /// Where the calls of a process have gone.
@@ -278,9 +288,11 @@ impl Drop for Collector {
 }
 
 /// Where a collector listens, from the line it prints when it is ready.
-fn ready_line(line: &str) -> Option<(SocketAddr, String)> {
-    let (http, address) = line.strip_prefix("listening http=")?.split_once(" collector=")?;
-    Some((http.parse().ok()?, address.to_owned()))
+fn ready_line(line: &str) -> Option<(SocketAddr, Vec<String>)> {
+    let mut parts = line.strip_prefix("listening http=")?.split(" collector=");
+    let http = parts.next()?.parse().ok()?;
+    let addresses: Vec<String> = parts.map(str::to_owned).collect();
+    (!addresses.is_empty()).then_some((http, addresses))
 }
 
 #[cfg(test)]
@@ -289,10 +301,11 @@ mod tests {
 
     #[test]
     fn the_ready_line_says_where() {
-        let (http, address) =
-            ready_line("listening http=127.0.0.1:4711 collector=unix:/a b/c.sock").unwrap();
+        let line = "listening http=127.0.0.1:4711 collector=unix:/a b/c.sock collector=tcp:h:1";
+        let (http, addresses) = ready_line(line).unwrap();
         assert_eq!(http.port(), 4711);
-        assert_eq!(address, "unix:/a b/c.sock");
+        assert_eq!(addresses, ["unix:/a b/c.sock", "tcp:h:1"]);
+        assert_eq!(ready_line("listening http=127.0.0.1:4711"), None);
         assert_eq!(ready_line("starting"), None);
     }
 }

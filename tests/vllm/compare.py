@@ -178,15 +178,21 @@ def _table_3(ranks: int) -> list[PaperRow]:
     ]
 
 
+def _table_5(stages: int) -> list[PaperRow]:
+    """The paper gives the sum over the links between stages: 2 and 254 per link."""
+    links = stages - 1
+    return [
+        PaperRow("V", f"{phase} {op}", op, elements, [0] + [count] * links)
+        for phase, elements, count in (("prefill", PROMPT * HIDDEN, 2), ("decode", HIDDEN, 254))
+        for op in ("Send", "Recv")
+    ]
+
+
 PAPER = {
     "TP=2": _table_3(2),
     "TP=4": _table_3(4),
-    "PP=2": [
-        PaperRow("V", "prefill Send", "Send", PROMPT * HIDDEN, [0, 2]),
-        PaperRow("V", "prefill Recv", "Recv", PROMPT * HIDDEN, [0, 2]),
-        PaperRow("V", "decode Send", "Send", HIDDEN, [0, 254]),
-        PaperRow("V", "decode Recv", "Recv", HIDDEN, [0, 254]),
-    ],
+    "PP=2": _table_5(2),
+    "PP=4": _table_5(4),
     "TP=2xPP=2": [
         PaperRow("VI", "prefill AllReduce", "AllReduce", PROMPT * HIDDEN, [32, 32, 33, 33]),
         PaperRow("VI", "decode AllReduce", "AllReduce", HIDDEN, [32 * 127] * 2 + [4191] * 2),

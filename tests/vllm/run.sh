@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Unmodified vLLM on simulated GPUs, tapped: does the report equal the simulator's own log, to the last call?
 #
-# usage: tests/vllm/run.sh [LAYOUT...]        layouts: TP=2 TP=4 PP=2 TP=2xPP=2 (default: all four, about a minute each)
+# usage: tests/vllm/run.sh [LAYOUT...]        layouts: TP=2 TP=4 PP=2 PP=4 TP=2xPP=2 (default: all, about a minute each)
 #
 # Environment:
 #   NCCLTAP_REHEARSAL_PROTOTYPE  folder with the simulated CUDA stack. Default: target/rehearsal, copied there from
 #                                ../shared/prototypes/rehearsal and built on first use (vLLM from PyPI, 5 GB).
 #   NCCLTAP_VLLM_LOGS            where logs, recordings and reports are left. Default: target/vllm.
+#   NCCLTAP_VLLM_TIMEOUT         seconds until a run that hangs is ended. Default: 600.
 #
 # Prints one line per layout and exits 0 when every layout agrees, 1 when one does not.
 set -euo pipefail
@@ -19,7 +20,7 @@ simulator=${NCCLTAP_REHEARSAL_PROTOTYPE:-$root/target/rehearsal}
 say() { echo "run.sh: $*" >&2; }
 
 (cd "$root" && cargo build --release --quiet -p nccltap-agent -p nccltap)
-python3 -m unittest --quiet "$here/test_compare.py"
+tested=$(python3 -m unittest "$here/test_compare.py" 2>&1) || { echo "$tested"; exit 1; }
 
 if [ ! -d "$simulator" ]; then
     if [ -n "${NCCLTAP_REHEARSAL_PROTOTYPE:-}" ]; then
@@ -46,8 +47,9 @@ run_layout() {
         TP=2) tensor_parallel=2 pipeline_parallel=1 ;;
         TP=4) tensor_parallel=4 pipeline_parallel=1 ;;
         PP=2) tensor_parallel=1 pipeline_parallel=2 ;;
+        PP=4) tensor_parallel=1 pipeline_parallel=4 ;;
         TP=2xPP=2) tensor_parallel=2 pipeline_parallel=2 ;;
-        *) say "unknown layout $layout: give TP=2, TP=4, PP=2 or TP=2xPP=2"; return 1 ;;
+        *) say "unknown layout $layout: give TP=2, TP=4, PP=2, PP=4 or TP=2xPP=2"; return 1 ;;
     esac
     local folder=$logs/$layout
     rm -rf "$folder"
@@ -73,7 +75,7 @@ run_layout() {
 }
 
 layouts=("$@")
-[ ${#layouts[@]} -gt 0 ] || layouts=(TP=2 TP=4 PP=2 TP=2xPP=2)
+[ ${#layouts[@]} -gt 0 ] || layouts=(TP=2 TP=4 PP=2 PP=4 TP=2xPP=2)
 failed=0
 for layout in "${layouts[@]}"; do
     run_layout "$layout" || failed=1

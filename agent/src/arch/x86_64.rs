@@ -19,7 +19,8 @@ pub(crate) fn ticks() -> u64 {
 std::arch::global_asm!(
     ".section .tbss,\"awT\",@nobits",
     ".p2align 6",
-    ".local nccltap_thread_state",
+    ".globl nccltap_thread_state",
+    ".hidden nccltap_thread_state",
     ".type nccltap_thread_state,@object",
     "nccltap_thread_state:",
     ".zero {size}",

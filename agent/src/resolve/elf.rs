@@ -4,7 +4,12 @@
 //! of the process: no std, no malloc, no dl function but `dl_iterate_phdr` in here.
 #![allow(unsafe_code)]
 
+use crate::arch;
 use std::ffi::{CStr, c_int, c_void};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 /// An entry of the dynamic section.
 #[repr(C)]
@@ -153,6 +158,51 @@ impl Iterator for Bucket {
     }
 }
 
+/// The thread that walks, or keeps others from walking: the address of its own storage. 0 when none.
+///
+/// `dl_iterate_phdr` takes a lock of glibc that fork does not release in the child. A child forked in the
+/// middle of another thread's walk could never load a library again, so no walk is under way when a
+/// fork happens.
+static WALKER: AtomicUsize = AtomicUsize::new(0);
+
+/// Waits until no other thread walks, and keeps it so. Called before a fork.
+pub(crate) fn hold_walks() {
+    let me = arch::thread_state() as usize;
+    // A signal handler that forks in the middle of this thread's own walk must not wait for it.
+    while WALKER.load(Relaxed) != me && WALKER.compare_exchange(0, me, Acquire, Relaxed).is_err() {
+        // SAFETY: needs nothing.
+        unsafe { libc::sched_yield() };
+    }
+}
+
+/// Lets others walk again.
+pub(crate) fn release_walks() {
+    WALKER.store(0, Release);
+}
+
+/// The right to walk. A thread that holds walks up, about to fork, may walk itself.
+struct Walk {
+    nested: bool,
+}
+
+impl Walk {
+    fn begin() -> Self {
+        let nested = WALKER.load(Relaxed) == arch::thread_state() as usize;
+        if !nested {
+            hold_walks();
+        }
+        Self { nested }
+    }
+}
+
+impl Drop for Walk {
+    fn drop(&mut self) {
+        if !self.nested {
+            release_walks();
+        }
+    }
+}
+
 /// Calls `visit` with every loaded object, in load order, until it answers true.
 fn visit_objects(visit: &mut dyn FnMut(Object<'_>) -> bool) {
     unsafe extern "C" fn each(
@@ -166,6 +216,7 @@ fn visit_objects(visit: &mut dyn FnMut(Object<'_>) -> bool) {
         c_int::from(visit(Object(unsafe { &*info })))
     }
     let mut visit = visit;
+    let _walk = Walk::begin();
     // SAFETY: the callback has the type that is asked for, and `visit` outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(each), (&raw mut visit).cast()) };
 }
@@ -202,6 +253,25 @@ pub(crate) fn only_definition(name: &[u8]) -> Option<usize> {
         more
     });
     found.filter(|_| !more)
+}
+
+/// Every definition of `name` in other loaded objects, in load order; as many as `found` has room for.
+/// Gives how many there are.
+pub(crate) fn definitions(name: &[u8], found: &mut [usize]) -> usize {
+    let own = definitions as *const () as usize;
+    let mut count = 0;
+    visit_objects(&mut |object| {
+        if !object.contains(own)
+            && let Some(address) = object.symbol(name)
+        {
+            if let Some(place) = found.get_mut(count) {
+                *place = address;
+            }
+            count += 1;
+        }
+        false
+    });
+    count
 }
 
 /// Whether any other loaded object defines `name`.

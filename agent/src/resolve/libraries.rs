@@ -6,11 +6,13 @@
 #![allow(unsafe_code)]
 
 use crate::faults::{self, Fault};
-use crate::ffi::{CommunicatorHandle, SUCCESS};
+use crate::ffi::{CommunicatorHandle, SUCCESS, Unseen};
 use crate::hook::{self, FUNCTIONS};
+use crate::life;
 use crate::resolve::lookup;
 use nccltap_proto::ringfile::LIBRARIES;
-use std::ffi::{CStr, CString, c_int, c_void};
+use std::ffi::{CStr, CString, OsStr, c_int, c_void};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering::*};
 
 /// Address of a function, in a table.
@@ -28,15 +30,15 @@ struct Library {
     /// Leaked; null until known. Nothing here waits for another thread: a fork may catch any thread
     /// at any point, and its child would wait for ever.
     path: AtomicPtr<CString>,
+    getters: [AtomicUsize; GETTERS.len()],
 }
 
-/// Functions of a copy that the tap itself calls. They only read.
-#[derive(Clone, Copy)]
-pub(crate) struct Getters {
-    pub(crate) count: usize,
-    pub(crate) user_rank: usize,
-    pub(crate) cu_device: usize,
-}
+/// Functions of a copy that the tap itself calls. They only read. Looked up when the copy is first
+/// met, since later the caller may hold locks that the loader's must not wait for.
+const GETTERS: [&CStr; 4] =
+    [c"ncclCommCount", c"ncclCommUserRank", c"ncclCommCuDevice", c"ncclGetVersion"];
+/// Index of `ncclGetVersion` in [`GETTERS`].
+const VERSION: usize = 3;
 
 static COPIES: [Library; LIBRARIES] = [const {
     Library {
@@ -44,6 +46,7 @@ static COPIES: [Library; LIBRARIES] = [const {
         real: [const { AtomicPtr::new(std::ptr::null_mut()) }; FUNCTIONS],
         doors: [const { AtomicU8::new(0) }; FUNCTIONS],
         path: AtomicPtr::new(std::ptr::null_mut()),
+        getters: [const { AtomicUsize::new(0) }; GETTERS.len()],
     }
 }; LIBRARIES];
 
@@ -66,34 +69,78 @@ pub(crate) fn real(library: usize, function: usize) -> *mut c_void {
 
 /// The wrapper to stand in front of `real`, or None where the call must pass unrecorded.
 pub(crate) fn wrapped(function: usize, real: *mut c_void, door: u8) -> Option<usize> {
-    let known =
-        |copy: &Library| copy.real.get(function).is_some_and(|stored| stored.load(Acquire) == real);
-    let library = COPIES.iter().position(known).or_else(|| place_of(real as usize))?;
-    let copy = COPIES.get(library)?;
-    copy.real.get(function)?.store(real, Release);
-    if copy.doors.get(function)?.fetch_or(door, AcqRel) & door == 0 {
-        CHANGES.fetch_add(1, AcqRel);
-    }
-    hook::wrapper(function, library)
+    hook::wrapper(function, enter(function, real, door)?)
 }
 
-/// The place of the copy that holds `address`; a new copy takes the next free one.
-fn place_of(address: usize) -> Option<usize> {
-    let object = object_of(address)?;
+/// Notes that a copy has `function` at `real`, and gives the place of the copy.
+pub(crate) fn enter(function: usize, real: *mut c_void, door: u8) -> Option<usize> {
+    let known =
+        |copy: &Library| copy.real.get(function).is_some_and(|stored| stored.load(Acquire) == real);
+    let library = COPIES.iter().position(known).or_else(|| place_of(function, real))?;
+    let doors = COPIES.get(library)?.doors.get(function)?;
+    if doors.fetch_or(door, AcqRel) & door != door {
+        CHANGES.fetch_add(1, AcqRel);
+    }
+    Some(library)
+}
+
+/// The place of the copy that has `function` at `real`; a new copy takes the next free one.
+///
+/// One object can take several places: a tool that wraps NCCL for its callers may keep one wrapper for
+/// each copy behind it, all in one object.
+fn place_of(function: usize, real: *mut c_void) -> Option<usize> {
+    let object = object_of(real as usize)?;
     for (index, copy) in COPIES.iter().enumerate() {
-        match copy.base.compare_exchange(0, object.base, AcqRel, Acquire) {
-            Ok(_) => {
-                keep_loaded(object.path);
-                let path = Box::into_raw(Box::new(object.path.to_owned()));
-                copy.path.store(path, Release);
-                return Some(index);
-            }
-            Err(base) if base == object.base => return Some(index),
-            Err(_) => {}
+        let base = match copy.base.load(Acquire) {
+            // A copy that cannot be kept must not be wrapped: its wrappers would outlive it.
+            0 if !keep_loaded(object.path) => return None,
+            0 => match copy.base.compare_exchange(0, object.base, AcqRel, Acquire) {
+                Ok(_) => {
+                    copy.meet(object.path);
+                    object.base
+                }
+                Err(base) => base,
+            },
+            base => base,
+        };
+        let place = copy.real.get(function)?;
+        if base == object.base
+            && place
+                .compare_exchange(std::ptr::null_mut(), real, AcqRel, Acquire)
+                .map_or_else(|stored| stored == real, |_| true)
+        {
+            return Some(index);
         }
     }
     faults::count(Fault::TooManyLibraries);
     None
+}
+
+/// The copy for a caller that cannot be told apart: that of the call's communicator; else the first,
+/// and the fault counted.
+#[cold]
+#[inline(never)]
+pub(crate) fn of_call(function: usize, communicator: CommunicatorHandle) -> usize {
+    let _unseen = Unseen::new();
+    let known = life::agent().and_then(|agent| agent.communicators.library_of(communicator));
+    let library = known.map(|library| library as usize).filter(|library| has(*library, function));
+    library.unwrap_or_else(|| {
+        faults::count(Fault::AmbiguousCaller);
+        (0..LIBRARIES).find(|library| has(*library, function)).unwrap_or(0)
+    })
+}
+
+/// Whether a copy has a function; looks it up if nobody has yet.
+fn has(library: usize, function: usize) -> bool {
+    let Some(copy) = COPIES.get(library) else { return false };
+    let Some(place) = copy.real.get(function) else { return false };
+    if place.load(Acquire).is_null()
+        && let Some(path) = copy.path()
+    {
+        let found = lookup::in_object(path, hook::name(function)) as *mut c_void;
+        let _ = place.compare_exchange(std::ptr::null_mut(), found, AcqRel, Acquire);
+    }
+    !place.load(Acquire).is_null()
 }
 
 /// A loaded object.
@@ -116,24 +163,22 @@ fn object_of(address: usize) -> Option<LoadedObject> {
     Some(LoadedObject { base: info.dli_fbase as usize, path })
 }
 
-/// Whether two addresses lie in the same object: then a call is NCCL's own, as when ncclBcast calls
-/// ncclBroadcast through its own linkage table, and no second operation of the application.
-pub(crate) fn same_object(one: usize, other: usize) -> bool {
-    match (object_of(one), object_of(other)) {
-        (Some(one), Some(other)) => one.base == other.base,
-        _ => false,
-    }
+/// Whether a call is NCCL's own, as when ncclBcast calls ncclBroadcast through its linkage table, and no
+/// second operation of the application. An object that has NCCL inside, linked statically, is an
+/// application all the same.
+pub(crate) fn is_nccls_own_call(caller: usize, real: usize) -> bool {
+    let (Some(caller), Some(real)) = (object_of(caller), object_of(real)) else { return false };
+    let name = real.path.to_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    caller.base == real.base && name.starts_with(b"libnccl")
 }
 
-/// Marks an object as not to be unloaded.
-fn keep_loaded(path: &CStr) {
+/// Marks an object as not to be unloaded. False when it cannot be found by its path.
+fn keep_loaded(path: &CStr) -> bool {
     let flags = libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
     // SAFETY: opens nothing new; the reference is given back, the mark stays.
     unsafe {
         let handle = libc::dlopen(path.as_ptr(), flags);
-        if !handle.is_null() {
-            libc::dlclose(handle);
-        }
+        !handle.is_null() && libc::dlclose(handle) == 0
     }
 }
 
@@ -143,50 +188,69 @@ impl Library {
         // SAFETY: null, or a leaked box.
         unsafe { self.path.load(Acquire).as_ref() }.map(CString::as_c_str)
     }
-}
 
-/// The functions of a copy that tell what a communicator is.
-pub(crate) fn getters(library: usize) -> Option<Getters> {
-    let path = COPIES.get(library)?.path()?;
-    Some(Getters {
-        count: lookup::in_object(path, c"ncclCommCount"),
-        user_rank: lookup::in_object(path, c"ncclCommUserRank"),
-        cu_device: lookup::in_object(path, c"ncclCommCuDevice"),
-    })
-}
-
-/// What NCCL says of a communicator through one of the [`Getters`].
-pub(crate) fn ask(getter: usize, communicator: CommunicatorHandle) -> Option<c_int> {
-    if getter == 0 {
-        return None;
+    /// Notes what there is to know of a new copy.
+    fn meet(&self, path: &CStr) {
+        for (place, name) in self.getters.iter().zip(GETTERS) {
+            place.store(lookup::in_object(path, name), Release);
+        }
+        self.path.store(Box::into_raw(Box::new(path.to_owned())), Release);
     }
-    let mut answer = 0;
-    // SAFETY: the prototype of ncclCommCount, ncclCommUserRank and ncclCommCuDevice; the
-    // communicator is one on which a call has just succeeded.
-    let result = unsafe {
-        let getter: unsafe extern "C-unwind" fn(CommunicatorHandle, *mut c_int) -> c_int =
-            std::mem::transmute(getter);
-        getter(communicator, &mut answer)
+
+    fn getter(&self, index: usize) -> Option<usize> {
+        self.getters.get(index).map(|getter| getter.load(Acquire)).filter(|getter| *getter != 0)
+    }
+}
+
+/// What NCCL says of a communicator.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Answers {
+    pub(crate) ranks: Option<c_int>,
+    pub(crate) rank: Option<c_int>,
+    pub(crate) device: Option<c_int>,
+}
+
+/// Asks a copy of NCCL what a communicator is. It must be one that is complete: of one that is still
+/// being made, NCCL would warn in the host's log.
+pub(crate) fn ask(library: usize, communicator: CommunicatorHandle) -> Answers {
+    let ask = |getter: usize| {
+        let getter = COPIES.get(library)?.getter(getter)?;
+        let mut answer = 0;
+        // SAFETY: the prototype that all three have; the communicator is complete, so says the
+        // contract of this function.
+        let result = unsafe {
+            let getter: unsafe extern "C-unwind" fn(CommunicatorHandle, *mut c_int) -> c_int =
+                std::mem::transmute(getter);
+            getter(communicator, &mut answer)
+        };
+        (result == SUCCESS).then_some(answer)
     };
-    (result == SUCCESS).then_some(answer)
+    Answers { ranks: ask(0), rank: ask(1), device: ask(2) }
 }
 
 /// What is known of the copies, in order of their places: path, version, and the doors through
 /// which each function was reached.
-pub(crate) fn describe() -> impl Iterator<Item = (usize, &'static [u8], u32, Vec<u8>)> {
+pub(crate) fn describe() -> impl Iterator<Item = (usize, Vec<u8>, u32, Vec<u8>)> {
     COPIES.iter().enumerate().filter_map(|(index, copy)| {
         let path = copy.path()?;
         let doors = copy.doors.iter().map(|door| door.load(Acquire)).collect();
-        Some((index, path.to_bytes(), version(path), doors))
+        Some((index, file_of(path), version(copy), doors))
     })
 }
 
-/// The version of a copy, as ncclGetVersion gives it; 0 when it does not.
-fn version(path: &CStr) -> u32 {
-    let getter = lookup::in_object(path, c"ncclGetVersion");
-    if getter == 0 {
-        return 0;
+/// The file behind the name by which an object was opened, as /proc/PID/maps has it: the name may be
+/// relative, and PyTorch's leads through `lib/../../nvidia`.
+fn file_of(path: &CStr) -> Vec<u8> {
+    let opened = path.to_bytes();
+    match std::fs::canonicalize(OsStr::from_bytes(opened)) {
+        Ok(file) => file.into_os_string().into_vec(),
+        Err(_) => opened.to_vec(),
     }
+}
+
+/// The version of a copy, as ncclGetVersion gives it; 0 when it does not.
+fn version(copy: &Library) -> u32 {
+    let Some(getter) = copy.getter(VERSION) else { return 0 };
     let mut version: c_int = 0;
     // SAFETY: the prototype of ncclGetVersion.
     let result = unsafe {

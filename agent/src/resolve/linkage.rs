@@ -5,10 +5,10 @@
 #![allow(unsafe_code)]
 
 use crate::faults::{self, Fault};
-use crate::ffi::{SYSTEM_ERROR, SavedErrno};
+use crate::ffi::{SYSTEM_ERROR, Unseen};
 use crate::hook::{self, shielded};
 use crate::resolve::{elf, libraries, lookup};
-use nccltap_proto::ringfile::DOOR_PLT;
+use nccltap_proto::ringfile::{DOOR_PLT, LIBRARIES};
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 
@@ -101,7 +101,7 @@ pub(crate) unsafe extern "C" fn resolve_for_thunk(
     if let Some(target) = OVERFLOWED.find(function, caller) {
         return target;
     }
-    let _errno = SavedErrno::new();
+    let _unseen = Unseen::new();
     let target = shielded(|| resolve(function, caller)).flatten();
     let Some(target) = target else {
         faults::count(Fault::NoLibrary);
@@ -116,14 +116,14 @@ pub(crate) unsafe extern "C" fn resolve_for_thunk(
 }
 
 fn resolve(function: usize, caller: usize) -> Option<usize> {
-    let real = real_function(function, caller)?;
-    if libraries::same_object(caller, real) {
+    let Some(real) = real_function(function, caller) else { return any_copy(function) };
+    if libraries::is_nccls_own_call(caller, real) {
         return Some(real);
     }
     Some(libraries::wrapped(function, real as *mut c_void, DOOR_PLT).unwrap_or(real))
 }
 
-/// The function the caller would have reached without us.
+/// The function the caller would have reached without us, if that can be told.
 fn real_function(function: usize, caller: usize) -> Option<usize> {
     let name = hook::name(function);
     let foreign = |address: usize| (address != 0 && !elf::is_own(address)).then_some(address);
@@ -132,7 +132,18 @@ fn real_function(function: usize, caller: usize) -> Option<usize> {
     elf::only_definition(name.to_bytes())
         .or_else(|| foreign(lookup::in_libc_scope(libc::RTLD_NEXT, name)))
         .or_else(|| foreign(in_scope_of(caller, name)))
-        .or_else(|| elf::next_definition(name.to_bytes()))
+}
+
+/// Several copies of NCCL are loaded, and the return address does not tell whose call this is: a
+/// library that ends in a call (a tail call) leaves its own caller's. The wrapper decides at each call.
+fn any_copy(function: usize) -> Option<usize> {
+    let mut found = [0; LIBRARIES];
+    let count = elf::definitions(hook::name(function).to_bytes(), &mut found);
+    let mut entered = 0;
+    for real in found.into_iter().take(count) {
+        entered += usize::from(libraries::enter(function, real as *mut c_void, DOOR_PLT).is_some());
+    }
+    (entered > 0).then(|| hook::wrapper(function, hook::ANY_COPY)).flatten()
 }
 
 /// Address of `name` in the search scope of the object that holds `caller`: for callers that were

@@ -8,7 +8,7 @@
 #![allow(unsafe_code)]
 
 use crate::arch::{ABSENT, PASS_ON, lookup};
-use crate::ffi::SavedErrno;
+use crate::ffi::Unseen;
 use crate::hook::{self, shielded};
 use crate::resolve::{elf, libraries};
 use nccltap_proto::ringfile::DOOR_DLSYM;
@@ -95,7 +95,7 @@ fn decide(handle: *mut c_void, function: usize, find: &dyn Fn() -> *mut c_void) 
     if elf::is_own(found as usize) {
         return if elf::is_defined_elsewhere(name.to_bytes()) { PASS_ON } else { absent(name) };
     }
-    let _errno = SavedErrno::new();
+    let _unseen = Unseen::new();
     shielded(|| libraries::wrapped(function, found, DOOR_DLSYM)).flatten().unwrap_or(PASS_ON)
 }
 
