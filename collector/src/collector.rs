@@ -264,7 +264,7 @@ impl Registry {
             true => key,
             false => ("other".to_owned(), "other".to_owned()),
         };
-        rows.entry(key).or_default().add(&process.accounting());
+        rows.entry(key).or_insert_with(Accounting::nothing).add(&process.accounting());
         self.departed.processes += 1;
         true
     }

@@ -177,7 +177,7 @@ pub const fn result_name(result: i32) -> &'static str {
 /// What `collector` knows.
 pub fn overview(collector: &Collector) -> Overview {
     let Departed { processes, accounting } = collector.departed();
-    let mut departed_accounting = Accounting { balanced: true, ..Accounting::default() };
+    let mut departed_accounting = Accounting::nothing();
     accounting.values().for_each(|one| departed_accounting.add(one));
     Overview {
         processes: collector.followed().iter().map(|followed| view(followed)).collect(),
