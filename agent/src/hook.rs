@@ -3,6 +3,8 @@
 //! A wrapper has the C prototype of the function it stands for. It notes what the arguments say,
 //! calls the real function of its copy, and returns what that returned. `extern "C-unwind"`: what
 //! is thrown through NCCL, such as the forced unwinding of a cancelled thread, passes through us.
+//! Nothing with a destructor may live across the call: to run it, the host's unwinder would call into
+//! ours, which is linked statically and knows nothing of the other, and the process would abort.
 #![allow(unsafe_code)]
 
 use crate::clock;
@@ -150,10 +152,12 @@ fn around(library: usize, function: Function, call: &Call, real: impl FnOnce() -
         Meaning::Destroy => {
             let now = clock::now_slow();
             with_agent(|agent| agent.communicators.ends(agent, call.communicator, now));
-            let opened = Opened::begin(function, call);
+            let opened = record::begin(function.id(), call);
             let result = real();
-            // The handle is nobody's after the call: do not ask what it is.
-            opened.finish(library, std::ptr::null_mut(), result);
+            if opened {
+                // The handle is nobody's after the call: do not ask what it is.
+                record::finish(library, std::ptr::null_mut(), result);
+            }
             result
         }
         Meaning::Query => {
@@ -171,39 +175,12 @@ fn recorded(
     call: &Call,
     real: impl FnOnce() -> c_int,
 ) -> c_int {
-    let opened = Opened::begin(function, call);
+    let opened = record::begin(function.id(), call);
     let result = real();
-    opened.finish(library, call.communicator, result);
+    if opened {
+        record::finish(library, call.communicator, result);
+    }
     result
-}
-
-/// A record that may be open. Dropped without `finish`, as when an exception passes through the call,
-/// it is closed as one that did not return.
-struct Opened(bool);
-
-impl Opened {
-    #[inline(always)]
-    fn begin(function: Function, call: &Call) -> Self {
-        Self(record::begin(function.id(), call))
-    }
-
-    #[inline(always)]
-    fn finish(self, library: usize, communicator: CommunicatorHandle, result: c_int) {
-        let opened = self.0;
-        std::mem::forget(self);
-        if opened {
-            record::finish(library, communicator, result);
-        }
-    }
-}
-
-impl Drop for Opened {
-    #[cold]
-    fn drop(&mut self) {
-        if self.0 {
-            record::unwound();
-        }
-    }
 }
 
 /// Does something that is not on the hot path with the tap, if it is alive.

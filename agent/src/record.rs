@@ -1,6 +1,7 @@
 //! From a call to a record. This is the hot path: no lock, no allocation, no system call.
 #![allow(unsafe_code)]
 
+use crate::arch;
 use crate::clock;
 use crate::faults::{self, Fault};
 use crate::ffi::{self, Call, CommunicatorHandle, Unseen};
@@ -17,7 +18,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub(crate) fn begin(function: u16, call: &Call) -> bool {
     // SAFETY: the reference ends before NCCL is called.
     let state = unsafe { State::current() };
-    if (!state.producer.is_some() || state.busy) && !may_record(state, call) {
+    let frame = arch::stack_pointer();
+    if (!state.producer.is_some() || state.frame != 0) && !may_record(state, call, frame) {
         return false;
     }
     let record = Record {
@@ -35,8 +37,9 @@ pub(crate) fn begin(function: u16, call: &Call) -> bool {
         group: state.group,
         sequence: state.producer.position() as u32,
     };
-    state.busy = state.producer.open(record.to_words());
-    state.busy
+    let opened = state.producer.open(record.to_words());
+    state.frame = if opened { frame } else { 0 };
+    opened
 }
 
 /// Completes the record after the call, and sees to it that its communicator is described.
@@ -58,24 +61,23 @@ pub(crate) fn finish(library: usize, communicator: CommunicatorHandle, result: i
         meet(library, communicator);
     }
     state.producer.close(end, result);
-    state.busy = false;
+    state.frame = 0;
 }
 
-/// The call did not return: an exception, or the end of its thread, is passing through it.
+/// The thread is in a call that will not return: an exception, a jump, or the end of the thread has left
+/// it. Closes its record.
 #[cold]
-pub(crate) fn unwound() {
-    // SAFETY: nothing that could enter the tap again is called while the reference lives.
-    let state = unsafe { State::current() };
-    if state.producer.is_some() && state.busy {
+pub(crate) fn left_behind(state: &mut State) {
+    if state.producer.is_some() && state.frame != 0 {
         state.producer.close(clock::now(state.monotonic), UNWOUND);
-        state.busy = false;
+        state.frame = 0;
     }
 }
 
 /// Whether a call may be recorded on a thread that has no ring yet, or is inside another call.
 #[cold]
 #[inline(never)]
-fn may_record(state: &mut State, call: &Call) -> bool {
+fn may_record(state: &mut State, call: &Call, frame: usize) -> bool {
     let Some(agent) = life::agent() else {
         // Nothing is missed while no communicator exists.
         if !call.communicator.is_null() && !life::is_off() {
@@ -83,12 +85,16 @@ fn may_record(state: &mut State, call: &Call) -> bool {
         }
         return false;
     };
-    if state.busy {
-        // Or the thread has left that call by a jump, and there is no telling. Either way this one
-        // was made and is not recorded.
-        faults::count(Fault::NestedCall);
-        agent.count_unrecorded();
-        return false;
+    if state.frame != 0 {
+        if frame < state.frame {
+            // Deeper in the stack than the open call: inside it. Or so it seems, after an exception; but
+            // either way this call was made and is not recorded.
+            faults::count(Fault::NestedCall);
+            agent.count_unrecorded();
+            return false;
+        }
+        left_behind(state);
+        return true;
     }
     let _unseen = Unseen::new();
     state.acquire_ring(agent)

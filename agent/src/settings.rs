@@ -50,7 +50,7 @@ settings! {
     collector: Address = "NCCLTAP_COLLECTOR", "", read::address,
         "Where the collector listens: unix:/PATH or tcp:HOST:PORT. Default: the socket that `nccltap serve` makes for this user.";
     job: String = "NCCLTAP_JOB", "", read::text,
-        "A name for the job this process belongs to; it becomes the label `job` of the metrics.";
+        "A name for the job this process belongs to; it becomes the label `job_name` of the metrics.";
     token: String = "NCCLTAP_TOKEN", "", read::secret,
         "The shared secret that a collector on TCP asks for.";
     start: Start = "NCCLTAP_START", "communicator", read::start,

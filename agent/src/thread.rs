@@ -6,6 +6,7 @@ use crate::faults::{self, Fault};
 use crate::ffi;
 use crate::life::{self, Agent};
 use crate::mapping::Ring;
+use crate::record;
 use crate::ring::{Producer, Shared};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use nccltap_proto::ringfile::{RING_ORPHANED, RING_OWNED};
@@ -24,10 +25,10 @@ pub(crate) struct State {
     pub(crate) group: u32,
     /// Groups open.
     pub(crate) depth: u16,
-    /// A call of this thread is inside the tap.
-    pub(crate) busy: bool,
     /// Records are stamped with CLOCK_MONOTONIC.
     pub(crate) monotonic: bool,
+    /// Where the stack stood at the call that is inside the tap, 0 when none is.
+    pub(crate) frame: usize,
 }
 
 const _: () = assert!(size_of::<State>() == 64);
@@ -48,7 +49,7 @@ impl State {
     fn forget_ring(&mut self) {
         self.producer = Producer::none();
         self.last_communicator = 0;
-        self.busy = false;
+        self.frame = 0;
     }
 
     /// Takes a ring for this thread. False when the tap has none to give; then it is not asked again
@@ -136,7 +137,9 @@ unsafe extern "C" fn thread_ends(shared: *mut c_void) {
         }
     });
     // SAFETY: nothing of the tap is running on this thread.
-    unsafe { State::current() }.forget_ring();
+    let state = unsafe { State::current() };
+    record::left_behind(state);
+    state.forget_ring();
     // SAFETY: the value was set by `acquire_ring`, and mappings are never unmapped.
     let shared = unsafe { &*shared.cast::<Shared>() };
     shared.state.store(RING_ORPHANED, Release);

@@ -170,7 +170,7 @@ impl Collector {
         if let Some(recorder) = &self.recorder {
             recorder.lock().append(&v1::RecordingEntry {
                 received_ns,
-                process: Some(process.facts().clone()),
+                process: Some(process.identity().into()),
                 message: Some(v1::AgentMessage { message: Some(message) }),
                 recovered,
             });
@@ -264,7 +264,7 @@ impl Registry {
             true => key,
             false => ("other".to_owned(), "other".to_owned()),
         };
-        rows.entry(key).or_default().add(&process.accounting());
+        rows.entry(key).or_insert_with(Accounting::nothing).add(&process.accounting());
         self.departed.processes += 1;
         true
     }

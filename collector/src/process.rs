@@ -27,6 +27,13 @@ impl From<&v1::Process> for Identity {
     }
 }
 
+impl From<Identity> for v1::Process {
+    fn from(identity: Identity) -> Self {
+        let Identity { host, pid, instance } = identity;
+        Self { host, pid, instance, ..Self::default() }
+    }
+}
+
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "process {} on {}", self.pid, self.host)
@@ -259,21 +266,27 @@ impl Accounting {
         self.seen + self.dropped + self.unrecorded + self.before + self.lost + self.pending
     }
 
-    /// Adds the calls of another process.
+    /// The accounting of no calls.
+    pub fn nothing() -> Self {
+        Self { balanced: true, ..Self::default() }
+    }
+
+    /// Adds the calls of another process. Sums stop at the largest number there is.
     pub fn add(&mut self, other: &Self) {
-        self.made += other.made;
-        self.seen += other.seen;
-        self.dropped += other.dropped;
-        self.unrecorded += other.unrecorded;
-        self.before += other.before;
-        self.lost += other.lost;
-        self.pending += other.pending;
-        self.operations += other.operations;
-        self.failed_operations += other.failed_operations;
-        self.simulated_operations += other.simulated_operations;
-        self.held_operations += other.held_operations;
-        self.unknown_functions += other.unknown_functions;
-        self.balanced = self.made == self.accounted_for() && other.balanced;
+        let sum = |mine: &mut u64, theirs: u64| *mine = mine.saturating_add(theirs);
+        sum(&mut self.made, other.made);
+        sum(&mut self.seen, other.seen);
+        sum(&mut self.dropped, other.dropped);
+        sum(&mut self.unrecorded, other.unrecorded);
+        sum(&mut self.before, other.before);
+        sum(&mut self.lost, other.lost);
+        sum(&mut self.pending, other.pending);
+        sum(&mut self.operations, other.operations);
+        sum(&mut self.failed_operations, other.failed_operations);
+        sum(&mut self.simulated_operations, other.simulated_operations);
+        sum(&mut self.held_operations, other.held_operations);
+        sum(&mut self.unknown_functions, other.unknown_functions);
+        self.balanced &= other.balanced;
     }
 
     /// Calls that are in no count of this collector.

@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server as TonicServer;
 
-/// Bytes a peer may send before they are read: two of the largest messages.
-const WINDOW: u32 = 8 << 20;
+/// Bytes a peer may send before they are read.
+const WINDOW: u32 = 2 << 20;
 
 /// Largest frame of HTTP/2.
 const FRAME: u32 = 1 << 20;

@@ -20,7 +20,9 @@ int main(void) {
   int excluded[] = {2, 7};
   MUST(ncclCommShrink(comm, excluded, 2, &shrunk, NULL, 0) == ncclSuccess);
   all_reduce(shrunk, 5);
-  MUST(ncclCommGrow(comm, 16, NULL, -1, &grown, NULL) == ncclSuccess);
+  /* As a rank that joins: only these and the root are given the id that names the new group. */
+  ncclUniqueId joined = id_of('g');
+  MUST(ncclCommGrow(NULL, 16, &joined, 5, &grown, NULL) == ncclSuccess);
   all_reduce(grown, 6);
 
   MUST(ncclCommDestroy(grown) == ncclSuccess);

@@ -3,6 +3,7 @@
 //! A port (aarch64 for Grace) is one more file beside `x86_64.rs` with the same items:
 //!
 //! - `ticks()` and `TRUSTED_CLOCKSOURCE`;
+//! - `stack_pointer()`: the stack grows down;
 //! - `thread_state()`: the address of this thread's [`State`](crate::thread::State), zero at birth;
 //! - `thunk!`: an exported function that finds the wrapper for its caller and jumps to it;
 //! - the exported `dlsym` and `dlvsym`.

@@ -45,6 +45,15 @@ pub(crate) fn thread_state() -> *mut State {
     state
 }
 
+/// Where the stack stands.
+#[inline(always)]
+pub(crate) fn stack_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
+}
+
 /// Makes the exported function `$name`, reached through callers' linkage tables.
 ///
 /// It looks the return address up in `$cache` (sixteen ways, chosen by bits 2 to 5) and jumps to

@@ -13,6 +13,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 
 /// Sees what GPUs say to each other while they serve large language models.
 #[derive(Debug, Parser)]
@@ -57,8 +58,15 @@ impl Cli {
 
 /// What happens is told on stderr. `NCCLTAP_LOG` says how much: `error`, `warn`, `info`, `debug`.
 fn start_log(usually: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("NCCLTAP_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usually));
+    let usual = || EnvFilter::new(usually);
+    let wanted = std::env::var("NCCLTAP_LOG").unwrap_or_default();
+    let filter = match wanted.as_str() {
+        "" => usual(),
+        wanted => EnvFilter::try_new(wanted).unwrap_or_else(|error| {
+            eprintln!("nccltap: NCCLTAP_LOG={wanted} is not used: {error}");
+            usual()
+        }),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

@@ -48,8 +48,9 @@ impl fmt::Display for Breach {
 
 impl std::error::Error for Breach {}
 
-/// Positions stay far below this: at a million calls a second it is reached after 146,000 years.
-const LAST_POSITION: u64 = 1 << 62;
+/// Positions stay far below this: at a million calls a second it is reached after 142 years. The sum
+/// over all rings of a process fits 64 bits.
+const LAST_POSITION: u64 = 1 << 52;
 
 /// Longest text of any kind in a Hello or Report, in bytes.
 const LONGEST_TEXT: usize = 4096;

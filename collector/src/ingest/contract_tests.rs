@@ -78,6 +78,23 @@ fn each_broken_rule_of_a_report_has_its_sentence() {
 }
 
 #[test]
+fn the_largest_totals_that_are_allowed_can_be_summed() {
+    let most =
+        v1::RingTotals { recorded: LAST_POSITION, dropped: LAST_POSITION, ..Default::default() };
+    let rings = (0..MAX_RINGS).map(|ring| v1::RingTotals { ring, ..most }).collect();
+    let most = v1::Report { rings, unrecorded: LAST_POSITION, ..Default::default() };
+    assert_eq!(report(&most, &[]), Ok(()));
+    let mut process = crate::process::Process::new(&good_hello());
+    process.take(&v1::agent_message::Message::Report(most), false);
+    let mut accounting = process.accounting();
+    assert!(accounting.balanced, "{accounting:?}");
+    for _ in 0..9 {
+        accounting.add(&process.accounting());
+    }
+    assert_eq!(accounting.made, u64::MAX, "a sum over processes stops there");
+}
+
+#[test]
 fn a_function_of_a_newer_agent_is_taken_when_its_hello_names_it() {
     let newer = [v1::Function { id: 500, name: "ncclNewest".into() }];
     assert_eq!(report(&one_record(|r| r.function = 500), &newer), Ok(()));

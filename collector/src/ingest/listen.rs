@@ -13,8 +13,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{Semaphore, mpsc, watch};
+
+/// How long a TCP peer may be silent before the kernel asks whether it is still there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 
 /// Why a collector cannot listen on an address.
 #[derive(Debug)]
@@ -200,7 +203,7 @@ pub async fn accept(
                     })
                 }),
                 Listener::Tcp(socket, _) => socket.accept().await.map(|(stream, from)| {
-                    let _ = stream.set_nodelay(true);
+                    let _ = prepare(&stream);
                     Some(Connection::tcp(stream, from, Arc::clone(&collector), permit))
                 }),
             };
@@ -225,6 +228,14 @@ pub async fn accept(
             }
         }
     }
+}
+
+/// Small answers go out at once, and a peer whose host has died is noticed.
+fn prepare(stream: &TcpStream) -> rustix::io::Result<()> {
+    use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepidle, set_tcp_nodelay};
+    set_tcp_nodelay(stream, true)?;
+    set_socket_keepalive(stream, true)?;
+    set_tcp_keepidle(stream, KEEPALIVE_AFTER)
 }
 
 /// Whether the peer runs as this user or as root.

@@ -16,6 +16,7 @@ pub use key::{Elements, Key, Path, Phase, Series};
 
 use crate::timeline::{Communicators, Listener, OperationCall};
 use nccltap_proto::Function;
+use nccltap_proto::record::UNWOUND;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
@@ -25,8 +26,8 @@ pub const EXACT_KEYS: usize = 8192;
 /// Result codes that are told apart; any other counts as [`OTHER_RESULT`].
 const RESULTS: std::ops::RangeInclusive<i32> = 0..=31;
 
-/// Stands for every `ncclResult_t` that is not NCCL's.
-pub const OTHER_RESULT: i32 = -1;
+/// Stands for every result that is neither NCCL's nor [`UNWOUND`].
+pub const OTHER_RESULT: i32 = -2;
 
 /// What is counted for one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +115,7 @@ impl Ledger {
             .filter(|(_, count)| *count > 0)
     }
 
-    /// Calls that NCCL refused, per function and `ncclResult_t`.
+    /// Calls that NCCL refused or that did not return, per function and result.
     pub fn failures(&self) -> &BTreeMap<(Function, i32), u64> {
         &self.failed
     }
@@ -229,7 +230,8 @@ impl Listener for Ledger {
     }
 
     fn failed(&mut self, function: Function, result: i32) {
-        let result = if RESULTS.contains(&result) { result } else { OTHER_RESULT };
+        let known = RESULTS.contains(&result) || result == UNWOUND;
+        let result = if known { result } else { OTHER_RESULT };
         *self.failed.entry((function, result)).or_default() += 1;
     }
 

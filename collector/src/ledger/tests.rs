@@ -62,12 +62,12 @@ fn memory_is_bounded_whatever_a_process_does() {
 #[test]
 fn results_that_are_not_nccls_are_one_kind() {
     let mut ledger = Ledger::default();
-    for result in [3, 77_000, -4] {
+    for result in [3, 77_000, -4, UNWOUND] {
         ledger.failed(Function::ncclSend, result);
     }
     let failed: Vec<_> = ledger.failures().iter().map(|((_, result), n)| (*result, *n)).collect();
-    assert_eq!(failed, [(OTHER_RESULT, 2), (3, 1)]);
-    assert_eq!(ledger.failed_operations(), 3);
+    assert_eq!(failed, [(OTHER_RESULT, 2), (UNWOUND, 1), (3, 1)]);
+    assert_eq!(ledger.failed_operations(), 4);
 }
 
 #[test]

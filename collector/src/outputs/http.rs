@@ -103,10 +103,10 @@ pub fn guarded(router: Router, collector: Arc<Collector>, token: Option<Arc<Toke
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
-    match shared.exposition.text() {
-        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n")
-            .into_response(),
+    let text = aside(move || shared.exposition.text()).await;
+    match text {
+        Some(Ok(text)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        _ => failed("the metrics could not be written"),
     }
 }
 
@@ -118,18 +118,34 @@ async fn ready(State(shared): State<Shared>) -> Response {
 }
 
 async fn report(State(shared): State<Shared>, Query(query): Query<ReportQuery>) -> Response {
-    let rows: Vec<Row> = rows(&shared.collector, query.view);
-    match query.format {
-        Format::Json => match json(&rows) {
-            Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
-            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-        },
-        Format::Text => {
-            text::report(&rows, &overview(&shared.collector), query.view).into_response()
+    let text = aside(move || {
+        let rows: Vec<Row> = rows(&shared.collector, query.view);
+        match query.format {
+            Format::Json => json(&rows),
+            Format::Text => Ok(text::report(&rows, &overview(&shared.collector), query.view)),
         }
+    });
+    let kind = match query.format {
+        Format::Json => "application/json",
+        Format::Text => "text/plain; charset=utf-8",
+    };
+    match text.await {
+        Some(Ok(text)) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
+        _ => failed("the report could not be written"),
     }
 }
 
-async fn processes(State(shared): State<Shared>) -> Json<Overview> {
-    Json(overview(&shared.collector))
+async fn processes(State(shared): State<Shared>) -> Response {
+    let overview: Option<Overview> = aside(move || overview(&shared.collector)).await;
+    overview
+        .map_or_else(|| failed("the processes could not be listed"), |o| Json(o).into_response())
+}
+
+/// Does sums away from the threads that take records in.
+async fn aside<T: Send + 'static>(sums: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(sums).await.ok()
+}
+
+fn failed(sentence: &str) -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, format!("{sentence}\n")).into_response()
 }

@@ -5,6 +5,7 @@ use super::rows::group_name;
 use crate::collector::{Collector, Departed, Followed};
 use crate::process::{Accounting, Life, Process};
 use crate::recording::RecordingState;
+use nccltap_proto::record::UNWOUND;
 use nccltap_proto::{Function, v1};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -73,12 +74,12 @@ pub struct ProcessView {
     pub ring_file: String,
 }
 
-/// Calls that NCCL refused.
+/// Calls that NCCL refused, or that did not return.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FailedView {
     /// The function.
     pub function: String,
-    /// The `ncclResult_t`.
+    /// The `ncclResult_t`, -1 for a call that did not return.
     pub result: i32,
     /// Its name.
     pub name: String,
@@ -156,7 +157,8 @@ pub struct InFlightView {
     pub since_ns: Option<u64>,
 }
 
-/// NCCL's name of a result code, `other` for one that is not in the list.
+/// NCCL's name of a result code; `unwound` for a call that did not return, `other` for a code that is
+/// not NCCL's.
 pub const fn result_name(result: i32) -> &'static str {
     match result {
         0 => "ncclSuccess",
@@ -167,6 +169,7 @@ pub const fn result_name(result: i32) -> &'static str {
         5 => "ncclInvalidUsage",
         6 => "ncclRemoteError",
         7 => "ncclInProgress",
+        UNWOUND => "unwound",
         _ => "other",
     }
 }
@@ -174,7 +177,7 @@ pub const fn result_name(result: i32) -> &'static str {
 /// What `collector` knows.
 pub fn overview(collector: &Collector) -> Overview {
     let Departed { processes, accounting } = collector.departed();
-    let mut departed_accounting = Accounting { balanced: true, ..Accounting::default() };
+    let mut departed_accounting = Accounting::nothing();
     accounting.values().for_each(|one| departed_accounting.add(one));
     Overview {
         processes: collector.followed().iter().map(|followed| view(followed)).collect(),

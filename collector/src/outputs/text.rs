@@ -3,6 +3,7 @@
 use super::processes::{Overview, ProcessView};
 use super::rows::{Row, View};
 use crate::process::Life;
+use nccltap_proto::record::UNWOUND;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
@@ -250,7 +251,12 @@ fn warnings(overview: &Overview) -> Vec<String> {
         for failed in &process.failed {
             let (function, name) = (&failed.function, &failed.name);
             let count = grouped(failed.count);
-            all.push(format!("{who}: NCCL refused {function} with {name}: {count}"));
+            all.push(match failed.result {
+                UNWOUND => format!(
+                    "{who}: {function} was left by an exception or the end of its thread: {count}"
+                ),
+                _ => format!("{who}: NCCL refused {function} with {name}: {count}"),
+            });
         }
         for setting in &process.settings_problems {
             let (name, value, problem) = (&setting.name, &setting.value, &setting.problem);

@@ -27,10 +27,10 @@ labels! {
     PHASE = "phase", "`prefill`, `decode`, `mixed`, `startup` or `unknown`";
     PATH = "path", "the way the data takes: `nccl`";
     LAUNCH = "launch", "`eager` or `graph`";
-    RESULT = "result", "name of the `ncclResult_t`";
+    RESULT = "result", "name of the `ncclResult_t`; `unwound` when the call was left by an exception or the end of its thread; `other`";
     FATE = "fate", "`seen`, or why the call is in no count: `before` (taken by an earlier collector) or `lost`";
     WHY = "why", "`ring_full` or `no_ring`";
-    FAULT = "fault", "kind of trouble, named in agent/src/faults.rs";
+    FAULT = "fault", "kind of trouble, explained in proto/src/faults.rs";
     STATE = "state", "`connected`, `disconnected`, `ended`, `recovered` (died, and its ring file was read) or `departed` (made room for others)";
     REASON = "reason", "why the peer was refused";
 }
@@ -107,7 +107,7 @@ metrics! {
     OperationInFlightSeconds = Gauge "nccltap_operation_in_flight_seconds" [JOB, HOST, GROUP, RANK, OP]
         "Seconds for which the longest call has been inside NCCL and not come back, when it is more than one second. What hangs is named here.";
     FailedOperations = Counter "nccltap_failed_operations" [JOB, HOST, OP, RESULT]
-        "Operations that NCCL refused with an error. They are in no other count of operations.";
+        "Operations that NCCL refused with an error, or that did not return. They are in no other count of operations.";
     SimulatedOperations = Counter "nccltap_simulated_operations" [JOB, HOST]
         "Operations of groups that ncclGroupSimulateEnd closed: never launched, in no other count.";
     Records = Counter "nccltap_records" [JOB, HOST, FATE]
