@@ -22,7 +22,7 @@ use crate::settings::{Settings, Start};
 use crate::thread;
 use nccltap_proto::ringfile::{AnchorEntry, Layout};
 use nccltap_proto::v1;
-use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering::*};
 use std::time::{Duration, Instant};
 
 const DORMANT: u8 = 0;
@@ -91,6 +91,7 @@ pub(crate) fn wake_if_asked() {
 #[inline(never)]
 fn wake_slow() {
     let _unseen = Unseen::new();
+    prepare_for_fork();
     if STATE.compare_exchange(DORMANT, STARTING, AcqRel, Acquire).is_err() {
         // Another thread is at it. It takes about a millisecond, once per process, and this call
         // makes a communicator, which takes far longer.
@@ -194,9 +195,13 @@ unsafe extern "C" fn after_fork_in_child() {
     STATE.store(DORMANT, Release);
 }
 
-/// When the library is loaded: nothing but this, since most processes never call NCCL.
-#[cfg_attr(test, allow(dead_code))]
-extern "C" fn loaded() {
+/// Arranges, once per process image, what a fork needs. Called before the first thing that a fork could
+/// catch half done, and not when the library is loaded: most processes never call NCCL.
+pub(crate) fn prepare_for_fork() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.load(Acquire) || DONE.swap(true, AcqRel) {
+        return;
+    }
     // SAFETY: the handlers are plain functions that live as long as the library.
     unsafe {
         libc::pthread_atfork(
@@ -206,11 +211,6 @@ extern "C" fn loaded() {
         );
     }
 }
-
-#[cfg(not(test))]
-#[used]
-#[unsafe(link_section = ".init_array")]
-static AT_LOAD: extern "C" fn() = loaded;
 
 /// When the process ends in good order: gives the drain thread a moment to send the rest.
 #[cfg(not(test))]

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use crate::arch;
+use crate::life;
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{
     AtomicUsize,
@@ -189,6 +190,7 @@ impl Walk {
     fn begin() -> Self {
         let nested = WALKER.load(Relaxed) == arch::thread_state() as usize;
         if !nested {
+            life::prepare_for_fork();
             hold_walks();
         }
         Self { nested }
