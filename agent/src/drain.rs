@@ -7,11 +7,11 @@
 
 use crate::clock;
 use crate::faults::{self, Fault};
-use crate::hook::shielded;
 use crate::life::{self, Agent};
 use crate::mapping;
 use crate::resolve::libraries;
 use crate::ring::Reader;
+use crate::shield::shielded;
 use crate::uplink;
 use nccltap_proto::functions::Function;
 use nccltap_proto::ringfile::{DOOR_DLSYM, DOOR_PLT, LibraryEntry, text};

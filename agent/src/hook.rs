@@ -14,19 +14,10 @@ use crate::life::{self, Agent};
 use crate::record;
 use crate::resolve::libraries::{self, Address};
 use crate::resolve::linkage::{Cache, resolve_for_thunk};
+use crate::shield::{Unseen, shielded};
 use nccltap_proto::functions::{Function, Meaning};
 use nccltap_proto::ringfile::LIBRARIES;
 use std::ffi::{c_int, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// Runs what is not on the hot path. A panic in it is counted and goes no further.
-pub(crate) fn shielded<T>(work: impl FnOnce() -> T) -> Option<T> {
-    let outcome = catch_unwind(AssertUnwindSafe(work));
-    if outcome.is_err() {
-        crate::faults::count(crate::faults::Fault::Panic);
-    }
-    outcome.ok()
-}
 
 /// How many functions the table has.
 pub(crate) const FUNCTIONS: usize = Function::ALL.len();

@@ -48,6 +48,7 @@ mod record;
 mod resolve;
 mod ring;
 mod settings;
+mod shield;
 mod sync;
 mod thread;
 mod uplink;

@@ -4,9 +4,10 @@
 use crate::arch;
 use crate::clock;
 use crate::faults::{self, Fault};
-use crate::ffi::{self, Call, CommunicatorHandle, Unseen};
-use crate::hook::shielded;
+use crate::ffi::{self, Call, CommunicatorHandle};
 use crate::life;
+use crate::shield::Unseen;
+use crate::shield::shielded;
 use crate::thread::State;
 use nccltap_proto::Record;
 use nccltap_proto::record::UNWOUND;

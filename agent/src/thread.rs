@@ -62,7 +62,7 @@ impl State {
             agent.count_unrecorded();
             return false;
         }
-        let Some(ring) = crate::hook::shielded(|| take_ring(agent)).flatten() else {
+        let Some(ring) = crate::shield::shielded(|| take_ring(agent)).flatten() else {
             agent.count_unrecorded();
             self.producer = Producer::refused(now.saturating_add(agent.ticks_in(ASK_AGAIN)));
             return false;
@@ -131,7 +131,7 @@ pub(crate) fn prepare() -> bool {
 /// A thread that had a ring ends: its records stay, and the ring is free for another thread. A
 /// later destructor of the same thread that calls NCCL simply takes a ring again.
 unsafe extern "C" fn thread_ends(shared: *mut c_void) {
-    let _ = crate::hook::shielded(|| {
+    let _ = crate::shield::shielded(|| {
         if let Some(agent) = life::agent() {
             agent.communicators.thread_ends(ffi::thread_id());
         }

@@ -56,12 +56,14 @@ fn separates(path: &OsStr) -> bool {
     path.as_bytes().iter().any(|byte| matches!(byte, b' ' | b':'))
 }
 
-/// The value of `LD_PRELOAD` with `library` in front of what is there.
+/// The value of `LD_PRELOAD` with `library` in front of what is there. Another copy of the tap is left
+/// out: each would count every call.
 pub fn joined(library: &Path, there: Option<&OsStr>) -> OsString {
     let there = there.map(OsStr::as_bytes).unwrap_or_default();
     let tap = library.as_os_str().as_bytes();
     let others = there.split(|byte| matches!(byte, b' ' | b':'));
-    let others = others.filter(|name| !name.is_empty() && *name != tap);
+    let is_tap = |name: &[u8]| name == tap || Path::new(OsStr::from_bytes(name)).ends_with(LIBRARY);
+    let others = others.filter(|name| !name.is_empty() && !is_tap(name));
     let names: Vec<&[u8]> = std::iter::once(tap).chain(others).collect();
     OsString::from_vec(names.join(&b':'))
 }
@@ -78,6 +80,7 @@ mod tests {
             ("/b.so", "/a/libnccltap.so:/b.so"),
             ("/b.so /c.so", "/a/libnccltap.so:/b.so:/c.so"),
             ("/b.so:/a/libnccltap.so", "/a/libnccltap.so:/b.so"),
+            ("/elsewhere/libnccltap.so:/b.so", "/a/libnccltap.so:/b.so"),
         ] {
             assert_eq!(joined(tap, Some(OsStr::new(there))), joined_text);
         }

@@ -6,10 +6,11 @@
 #![allow(unsafe_code)]
 
 use crate::faults::{self, Fault};
-use crate::ffi::{CommunicatorHandle, SUCCESS, Unseen};
+use crate::ffi::{CommunicatorHandle, SUCCESS};
 use crate::hook::{self, FUNCTIONS};
 use crate::life;
 use crate::resolve::lookup;
+use crate::shield::Unseen;
 use nccltap_proto::ringfile::LIBRARIES;
 use std::ffi::{CStr, CString, OsStr, c_int, c_void};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

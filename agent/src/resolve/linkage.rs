@@ -5,9 +5,11 @@
 #![allow(unsafe_code)]
 
 use crate::faults::{self, Fault};
-use crate::ffi::{SYSTEM_ERROR, Unseen};
-use crate::hook::{self, shielded};
+use crate::ffi::SYSTEM_ERROR;
+use crate::hook;
 use crate::resolve::{elf, libraries, lookup};
+use crate::shield::Unseen;
+use crate::shield::shielded;
 use nccltap_proto::ringfile::{DOOR_PLT, LIBRARIES};
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering::*};

@@ -8,9 +8,10 @@
 #![allow(unsafe_code)]
 
 use crate::arch::{ABSENT, PASS_ON, lookup};
-use crate::ffi::Unseen;
-use crate::hook::{self, shielded};
+use crate::hook;
 use crate::resolve::{elf, libraries};
+use crate::shield::Unseen;
+use crate::shield::shielded;
 use nccltap_proto::ringfile::DOOR_DLSYM;
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering::*};
