@@ -79,3 +79,14 @@ fn a_process_that_never_uses_nccl_has_no_thread_no_file_and_the_same_output() {
         assert!(left.is_empty(), "{left:?}");
     }
 }
+
+#[test]
+fn a_thread_allocates_for_its_calls_what_it_would_without_the_tap() {
+    let program = hosts::program("allocations", Linkage::Lazy);
+    let stage = Stage::new();
+    let _collector = stage.collector();
+    let plain = stage.untapped(&program).run().succeeded();
+    let tapped = stage.tapped(&program).run().succeeded();
+    assert!(!plain.stdout.is_empty());
+    assert_eq!(plain.stdout, tapped.stdout);
+}
