@@ -70,12 +70,3 @@ pub(crate) fn anchor() -> AnchorEntry {
     let best = if second.0 < first.0 { second } else { first };
     if third.0 < best.0 { third.1 } else { best.1 }
 }
-
-/// An anchor as the wire has it.
-pub(crate) fn to_wire(anchor: AnchorEntry) -> v1::Anchor {
-    v1::Anchor {
-        ticks: anchor.ticks,
-        monotonic_ns: anchor.monotonic_ns,
-        realtime_ns: anchor.realtime_ns,
-    }
-}

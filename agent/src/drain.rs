@@ -14,7 +14,7 @@ use crate::ring::Reader;
 use crate::shield::shielded;
 use crate::uplink;
 use nccltap_proto::functions::Function;
-use nccltap_proto::ringfile::{DOOR_DLSYM, DOOR_PLT, LibraryEntry, text};
+use nccltap_proto::ringfile::{DOOR_DLSYM, DOOR_PLT, LibraryEntry};
 use nccltap_proto::{PROTOCOL_VERSION, RECORD_SIZE, v1};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering::*};
@@ -197,7 +197,7 @@ impl Drain {
                 .map(|f| v1::Function { id: u32::from(f.id()), name: f.name().to_owned() })
                 .collect(),
             ring_file: self.agent.file.path().to_string_lossy().into_owned(),
-            started: Some(clock::to_wire(self.agent.started)),
+            started: Some(self.agent.started.into()),
             token: settings.token.clone(),
         }
     }
@@ -232,7 +232,7 @@ impl Drain {
         let anchor = clock::anchor();
         self.agent.file.write_status(anchor);
         self.describe_libraries();
-        clock::to_wire(anchor)
+        anchor.into()
     }
 
     /// A report, when there is news or a heartbeat is due; and whether more is waiting.
@@ -356,20 +356,7 @@ impl Drain {
         self.communicators_at = Some(changes);
         let mut news = Vec::new();
         for (id, entry) in self.agent.communicators.all(self.agent) {
-            let communicator = v1::Communicator {
-                id,
-                handle: entry.handle,
-                group: entry.group,
-                ranks: entry.ranks,
-                rank: entry.rank,
-                device: entry.device,
-                library: entry.library,
-                created_by: entry.created_by,
-                created: entry.created,
-                destroyed: entry.destroyed,
-                name: text(&entry.name),
-                parent_group: entry.parent_group,
-            };
+            let communicator = entry.message(id);
             match self.communicators.get_mut(id as usize) {
                 Some(known) if *known == communicator => {}
                 Some(known) => {

@@ -10,6 +10,7 @@
 
 pub mod address;
 pub mod datatype;
+mod describe;
 pub mod faults;
 pub mod functions;
 pub mod record;

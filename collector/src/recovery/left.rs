@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use nccltap_proto::faults::Fault;
 use nccltap_proto::record::{RECORD_SIZE, Record};
-use nccltap_proto::ringfile::{AnchorEntry, DOOR_DLSYM, DOOR_PLT, RingFile, text};
+use nccltap_proto::ringfile::{DOOR_DLSYM, DOOR_PLT, RingFile, text};
 use nccltap_proto::{Function, PROTOCOL_VERSION, v1};
 
 /// Records in one Report: 1 MiB, so that no message is larger than one off the wire may be.
@@ -47,17 +47,17 @@ pub fn left(file: &RingFile<'_>, path: &str, taken: impl Fn(u32) -> Option<u64>)
             .map(|f| v1::Function { id: f.id().into(), name: f.name().to_owned() })
             .collect(),
         ring_file: path.to_owned(),
-        started: Some(anchor(header.started)),
+        started: Some(header.started.into()),
         ..v1::Hello::default()
     };
     let mut reports = vec![v1::Report {
-        anchor: Some(anchor(header.latest)),
+        anchor: Some(header.latest.into()),
         libraries: libraries(file),
         communicators: communicators(file),
         ..v1::Report::default()
     }];
     let mut last = v1::Report {
-        anchor: Some(anchor(header.latest)),
+        anchor: Some(header.latest.into()),
         unrecorded: header.unrecorded,
         faults: faults(file),
         ..v1::Report::default()
@@ -72,7 +72,7 @@ pub fn left(file: &RingFile<'_>, path: &str, taken: impl Fn(u32) -> Option<u64>)
                 records: raw(chunk),
             };
             reports.push(v1::Report {
-                anchor: Some(anchor(header.latest)),
+                anchor: Some(header.latest.into()),
                 batches: vec![batch],
                 ..v1::Report::default()
             });
@@ -98,14 +98,6 @@ fn raw(records: &[Record]) -> Bytes {
         record.to_words().into_iter().for_each(|word| bytes.put_u64_le(word));
     }
     bytes.freeze()
-}
-
-fn anchor(entry: AnchorEntry) -> v1::Anchor {
-    v1::Anchor {
-        ticks: entry.ticks,
-        monotonic_ns: entry.monotonic_ns,
-        realtime_ns: entry.realtime_ns,
-    }
 }
 
 /// Kinds that a later version of the tap may count, and this one cannot name, have a number.
@@ -137,20 +129,5 @@ fn libraries(file: &RingFile<'_>) -> Vec<v1::Library> {
 }
 
 fn communicators(file: &RingFile<'_>) -> Vec<v1::Communicator> {
-    let communicator =
-        |(id, entry): (u32, nccltap_proto::ringfile::CommunicatorEntry)| v1::Communicator {
-            id,
-            handle: entry.handle,
-            group: entry.group,
-            ranks: entry.ranks,
-            rank: entry.rank,
-            device: entry.device,
-            library: entry.library,
-            created_by: entry.created_by,
-            created: entry.created,
-            destroyed: entry.destroyed,
-            name: text(&entry.name),
-            parent_group: entry.parent_group,
-        };
-    file.communicators().map(communicator).collect()
+    file.communicators().map(|(id, entry)| entry.message(id)).collect()
 }
