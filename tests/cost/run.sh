@@ -10,7 +10,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 calls=${1:-100000} rounds=${2:-7}
 
-cargo build --release --quiet -p nccltap-agent -p nccltap
+cargo build --release --quiet -p nccltap-agent
+cargo build --release --quiet -p nccltap
 tap=$PWD/target/release/libnccltap.so
 work=$(mktemp -d)
 collector=

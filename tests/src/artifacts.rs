@@ -55,7 +55,17 @@ fn once_per_run(run: &OsString) -> Artifacts {
     built
 }
 
+/// Builds the tap and the command one after the other: built together, cargo would give the library in
+/// the host what only the collector asks of their common dependencies.
 fn build() -> Artifacts {
+    Artifacts {
+        tap: file_of("nccltap-agent", "libnccltap.so"),
+        command: file_of("nccltap", "nccltap"),
+    }
+}
+
+/// Builds a package, and finds one of its files.
+fn file_of(package: &str, file: &str) -> PathBuf {
     // What cargo tells a test about the test's own package would look like a change to what is built.
     let told = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -63,24 +73,20 @@ fn build() -> Artifacts {
         cargo.env_remove(name);
     }
     let output = cargo
-        .args(["build", "--release", "-p", "nccltap-agent", "-p", "nccltap"])
+        .args(["build", "--release", "-p", package])
         .args(["--message-format", "json-render-diagnostics"])
         .arg("--manifest-path")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo can be run");
-    assert!(output.status.success(), "the tap and the command do not build");
-    let files = String::from_utf8_lossy(&output.stdout)
+    assert!(output.status.success(), "{package} does not build");
+    String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok())
         .flat_map(|message| message.filenames)
-        .collect::<Vec<_>>();
-    let named = |name: &str| {
-        let found = files.iter().find(|file| file.file_name().is_some_and(|is| is == name));
-        found.cloned().unwrap_or_else(|| panic!("cargo built no {name}"))
-    };
-    Artifacts { tap: named("libnccltap.so"), command: named("nccltap") }
+        .find(|path| path.file_name().is_some_and(|name| name == file))
+        .unwrap_or_else(|| panic!("cargo built no {file}"))
 }
 
 /// The part of cargo's messages that says which files came to be.
