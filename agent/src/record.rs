@@ -46,7 +46,7 @@ pub(crate) fn begin(function: u16, call: &Call) -> bool {
 /// Completes the record after the call, and sees to it that its communicator is described.
 #[inline(always)]
 pub(crate) fn finish(library: usize, communicator: CommunicatorHandle, result: i32) {
-    // SAFETY: nothing that could enter the tap again is called while the reference lives.
+    // SAFETY: the reference ends before `meet`, which asks NCCL.
     let state = unsafe { State::current() };
     // In a child that was forked inside the call the ring is gone.
     if !state.producer.is_some() {
@@ -61,6 +61,8 @@ pub(crate) fn finish(library: usize, communicator: CommunicatorHandle, result: i
         state.last_communicator = communicator as u64;
         meet(library, communicator);
     }
+    // SAFETY: the reference ends at once.
+    let state = unsafe { State::current() };
     state.producer.close(end, result);
     state.frame = 0;
 }
