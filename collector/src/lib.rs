@@ -39,6 +39,7 @@
 //! | a ring file that is read | 4 GiB ([`recovery::file::LARGEST_FILE`]) | left alone, and said so |
 #![forbid(unsafe_code)]
 
+mod accountant;
 pub mod client;
 pub mod collector;
 pub mod commands;
@@ -54,4 +55,5 @@ pub mod recovery;
 pub mod refusals;
 pub mod replay;
 pub mod server;
+pub mod steps;
 pub mod timeline;

@@ -2,7 +2,9 @@
 //!
 //! Pure. Live streams, recordings and ring files all end up here, as the same messages.
 
+use crate::accountant::Accountant;
 use crate::ledger::Ledger;
+use crate::steps::Steps;
 use crate::timeline::{Clock, CommunicatorId, Timeline};
 use nccltap_proto::record::{RECORD_SIZE, Record};
 use nccltap_proto::{Function, v1};
@@ -109,6 +111,7 @@ pub struct Process {
     facts: v1::Process,
     life: Life,
     timeline: Timeline,
+    steps: Steps,
     ledger: Ledger,
     libraries: BTreeMap<u32, v1::Library>,
     faults: BTreeMap<String, u64>,
@@ -126,6 +129,7 @@ impl Process {
             hello: hello.clone(),
             life: Life::Running,
             timeline: Timeline::new(clock),
+            steps: Steps::default(),
             ledger: Ledger::default(),
             libraries: BTreeMap::new(),
             faults: BTreeMap::new(),
@@ -151,13 +155,16 @@ impl Process {
                     life if recovered => life,
                     _ => Life::Ended,
                 };
-                self.timeline.finish(!recovered, &mut self.ledger);
+                let mut accountant = Accountant::new(&mut self.steps, &mut self.ledger);
+                self.timeline.finish(!recovered, &mut accountant);
+                accountant.finish();
             }
         }
     }
 
     fn report(&mut self, report: &v1::Report) {
-        self.timeline.report(report, &mut self.ledger);
+        let mut accountant = Accountant::new(&mut self.steps, &mut self.ledger);
+        self.timeline.report(report, &mut accountant);
         for library in &report.libraries {
             self.libraries.insert(library.id, library.clone());
         }
@@ -207,6 +214,11 @@ impl Process {
     /// Its calls in order.
     pub fn timeline(&self) -> &Timeline {
         &self.timeline
+    }
+
+    /// Its engine steps.
+    pub fn steps(&self) -> &Steps {
+        &self.steps
     }
 
     /// Its counts.

@@ -5,7 +5,7 @@
 //! collective that it is, when nothing else it could be has the same form. What is not certain stays
 //! what NCCL was told: one Recv in a group of two ranks may be a gather or a plain transfer.
 
-use crate::timeline::{CommunicatorId, OperationCall};
+use crate::timeline::{CommunicatorId, Communicators, OperationCall};
 use nccltap_proto::{Datatype, Operation};
 
 /// A collective that is made of several operations.
@@ -75,9 +75,26 @@ pub struct Merged {
     pub root: Option<i32>,
 }
 
+/// The collectives that a group of calls is made of, with their communicators.
+pub(super) fn of_group(
+    calls: &[OperationCall],
+    communicators: &Communicators,
+) -> Vec<(Merged, CommunicatorId)> {
+    let mut seen: Vec<CommunicatorId> = calls.iter().filter_map(|call| call.communicator).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    let merged = seen.into_iter().filter_map(|communicator| {
+        let facts = communicators.get(communicator)?;
+        let here: Vec<&OperationCall> =
+            calls.iter().filter(|call| call.communicator == Some(communicator)).collect();
+        Some((recognise(&here, facts.ranks, facts.rank)?, communicator))
+    });
+    merged.collect()
+}
+
 /// The collective that `calls` are: all operations of one group on one communicator of `ranks`
 /// ranks, of which this process is `rank`.
-pub(super) fn recognise(calls: &[&OperationCall], ranks: u32, rank: i32) -> Option<Merged> {
+fn recognise(calls: &[&OperationCall], ranks: u32, rank: i32) -> Option<Merged> {
     let first = *calls.first()?;
     let datatype = first.datatype?;
     let same_type = calls.iter().all(|c| c.datatype == Some(datatype));
@@ -175,6 +192,7 @@ mod tests {
             datatype: Some(Datatype::Bfloat16),
             peer: Some(peer),
             launch: Launch::Eager,
+            end: 0,
             duration_ns: None,
         }
     }

@@ -1,23 +1,8 @@
 //! What the ledger tells apart.
 
+use crate::steps::Label;
 use crate::timeline::{CommunicatorId, Launch};
 use nccltap_proto::{Datatype, Operation};
-
-/// The part of a request that an operation serves. A closed set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Phase {
-    /// Not known.
-    Unknown,
-}
-
-impl Phase {
-    /// The name in reports and labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-        }
-    }
-}
 
 /// The way the data takes. A closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,8 +51,8 @@ pub struct Key {
     pub peer: Option<i32>,
     /// How it was launched.
     pub launch: Launch,
-    /// What it serves.
-    pub phase: Phase,
+    /// What it serves, and how that is known.
+    pub label: Label,
     /// The way it takes.
     pub path: Path,
 }
@@ -81,8 +66,8 @@ pub struct Series {
     pub communicator: Option<CommunicatorId>,
     /// How it was launched.
     pub launch: Launch,
-    /// What it serves.
-    pub phase: Phase,
+    /// What it serves, and how that is known.
+    pub label: Label,
     /// The way it takes.
     pub path: Path,
 }
@@ -94,7 +79,7 @@ impl Key {
             operation: self.operation,
             communicator: self.communicator,
             launch: self.launch,
-            phase: self.phase,
+            label: self.label,
             path: self.path,
         }
     }

@@ -4,21 +4,28 @@
 //! [`EXACT_KEYS`] keys are exact; past that, a new key has its elements rounded up to a power of
 //! two; past twice as many, it has no communicator and no peer either. Sums of elements stay exact
 //! throughout.
+//!
+//! What belongs to a step whose phase is not known yet is held in a [`Tally`] and counted when it is
+//! [settled](Ledger::settle). Until then it is in no entry, only in [`Ledger::unsettled`].
 
 pub mod bytes;
 mod collectives;
 mod histogram;
 mod key;
+mod tally;
 
 pub use collectives::{Collective, Merged};
 pub use histogram::{DURATION_BUCKETS, Durations, SIZE_BUCKETS, Sizes};
-pub use key::{Elements, Key, Path, Phase, Series};
+pub use key::{Elements, Key, Path, Series};
+pub use tally::Tally;
 
-use crate::timeline::{Communicators, Listener, OperationCall};
+use crate::steps::{Label, Phase, Tokens};
+use crate::timeline::{Communicators, OperationCall};
 use nccltap_proto::Function;
 use nccltap_proto::record::UNWOUND;
 use rustc_hash::FxHashMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use tally::Shape;
 
 /// Keys of a process that are exact, and merged collectives that are told apart.
 pub const EXACT_KEYS: usize = 8192;
@@ -42,6 +49,8 @@ pub struct Entry {
     pub merged: u64,
     /// Sum of the elements of those.
     pub merged_elements: u128,
+    /// Of the elements of a mixed step: the part of its prefill tokens. Only under phase mixed.
+    pub prefill_elements: u128,
     series: usize,
 }
 
@@ -50,19 +59,18 @@ pub struct Entry {
 pub struct Ledger {
     entries: Vec<Entry>,
     index: FxHashMap<Key, usize>,
-    last: Option<(Shape, usize)>,
+    last: Option<((Shape, Label), usize)>,
     series: Vec<(Series, Durations)>,
     series_index: FxHashMap<Series, usize>,
-    merged: FxHashMap<Merged, u64>,
+    merged: FxHashMap<(Merged, Label), u64>,
+    open: Tally,
+    parked: VecDeque<Tally>,
     groups_not_merged: u64,
     calls: [u64; FUNCTION_SLOTS],
     operations: u64,
     failed: BTreeMap<(Function, i32), u64>,
     simulated: u64,
 }
-
-/// The fields of a call that make its key: two calls in a row are often alike.
-type Shape = (Function, Option<u32>, u64, Option<nccltap_proto::Datatype>, Option<i32>);
 
 const FUNCTION_SLOTS: usize = 64;
 const _: () = assert!(Function::ALL.len() < FUNCTION_SLOTS);
@@ -76,6 +84,8 @@ impl Default for Ledger {
             series: Vec::new(),
             series_index: FxHashMap::default(),
             merged: FxHashMap::default(),
+            open: Tally::default(),
+            parked: VecDeque::new(),
             groups_not_merged: 0,
             calls: [0; FUNCTION_SLOTS],
             operations: 0,
@@ -96,9 +106,35 @@ impl Ledger {
         &self.series
     }
 
-    /// Collectives that were told as several operations each.
-    pub fn merged(&self) -> impl Iterator<Item = (&Merged, u64)> {
-        self.merged.iter().map(|(merged, count)| (merged, *count))
+    /// Collectives that were told as several operations each, and what they served.
+    pub fn merged(&self) -> impl Iterator<Item = (&Merged, Label, u64)> {
+        self.merged.iter().map(|((merged, label), count)| (merged, *label, *count))
+    }
+
+    /// Operations that are held until the phase of their step is known, as entries of phase unknown.
+    pub fn unsettled(&self) -> impl Iterator<Item = Entry> {
+        let lines = self.held().flat_map(|tally| &tally.lines);
+        lines.map(|line| {
+            let each = u128::from(line.shape.elements);
+            Entry {
+                key: key(line.shape, Label::UNKNOWN),
+                count: line.count,
+                elements: each * u128::from(line.count),
+                merged: line.merged,
+                merged_elements: each * u128::from(line.merged),
+                prefill_elements: 0,
+                series: 0,
+            }
+        })
+    }
+
+    /// The collectives among them.
+    pub fn unsettled_merged(&self) -> impl Iterator<Item = (&Merged, u64)> {
+        self.held().flat_map(|tally| &tally.merged).map(|(merged, count)| (merged, *count))
+    }
+
+    fn held(&self) -> impl Iterator<Item = &Tally> {
+        std::iter::once(&self.open).chain(&self.parked)
     }
 
     /// Groups that are a collective and were not counted as one, because there were already
@@ -136,12 +172,153 @@ impl Ledger {
         operations.map(|(_, count)| count).sum()
     }
 
-    fn count(&mut self, call: &OperationCall) -> usize {
-        let shape = (call.function, call.communicator, call.elements, call.datatype, call.peer);
+    /// Counts a call of a function.
+    #[inline]
+    pub fn call(&mut self, function: Function) {
+        self.calls[usize::from(function.id())] += 1;
+    }
+
+    /// Counts an operation that serves `label`.
+    #[inline]
+    pub fn operation(&mut self, call: &OperationCall, label: Label, tokens: Tokens) {
+        self.count(call, label, tokens);
+    }
+
+    /// Counts operations that were launched together.
+    pub fn group(
+        &mut self,
+        calls: &[OperationCall],
+        communicators: &Communicators,
+        label: Label,
+        tokens: Tokens,
+    ) {
+        let entries: Vec<usize> =
+            calls.iter().map(|call| self.count(call, label, tokens)).collect();
+        for (merged, communicator) in collectives::of_group(calls, communicators) {
+            if !self.count_merged(merged, label, 1) {
+                continue;
+            }
+            for (call, at) in calls.iter().zip(&entries) {
+                if call.communicator == Some(communicator) {
+                    self.entries[*at].merged += 1;
+                    self.entries[*at].merged_elements += u128::from(call.elements);
+                }
+            }
+        }
+    }
+
+    /// Holds an operation of a step whose phase is not known yet. One of a kind that there is no room
+    /// for is counted as unknown.
+    #[inline]
+    pub fn hold(&mut self, call: &OperationCall) {
+        match self.open.count(call) {
+            Some(_) => self.operations += 1,
+            None => self.operation(call, Label::UNKNOWN, Tokens::default()),
+        }
+    }
+
+    /// Holds operations that were launched together.
+    pub fn hold_group(&mut self, calls: &[OperationCall], communicators: &Communicators) {
+        let lines: Vec<Option<usize>> = calls
+            .iter()
+            .map(|call| {
+                let line = self.open.count(call);
+                match line {
+                    Some(_) => self.operations += 1,
+                    None => self.operation(call, Label::UNKNOWN, Tokens::default()),
+                }
+                line
+            })
+            .collect();
+        for (merged, communicator) in collectives::of_group(calls, communicators) {
+            let here = calls.iter().zip(&lines);
+            let here = here.filter(|(call, _)| call.communicator == Some(communicator));
+            if here.clone().all(|(_, line)| line.is_some()) {
+                self.open.merge(merged, here.filter_map(|(_, line)| *line));
+            }
+        }
+    }
+
+    /// Counts what is held, now that it is known what it serves.
+    pub fn settle(&mut self, label: Label, tokens: Tokens) {
+        if self.open.is_empty() {
+            return;
+        }
+        let mut tally = std::mem::take(&mut self.open);
+        self.settle_tally(&tally, label, tokens);
+        tally.clear();
+        self.open = tally;
+    }
+
+    /// Sets what is held aside: its phase depends on what another process will say. What was set
+    /// aside first is settled first.
+    pub fn park(&mut self) {
+        self.parked.push_back(std::mem::take(&mut self.open));
+    }
+
+    /// Counts what was set aside first.
+    pub fn settle_parked(&mut self, label: Label, tokens: Tokens) {
+        if let Some(tally) = self.parked.pop_front() {
+            self.settle_tally(&tally, label, tokens);
+        }
+    }
+
+    fn settle_tally(&mut self, tally: &Tally, label: Label, tokens: Tokens) {
+        for line in &tally.lines {
+            let at = self.entry(line.shape, label);
+            let elements = u128::from(line.shape.elements);
+            let entry = &mut self.entries[at];
+            entry.count += line.count;
+            entry.elements += elements * u128::from(line.count);
+            entry.prefill_elements +=
+                prefill_part(line.shape.elements, label, tokens) * u128::from(line.count);
+            self.series[entry.series].1.merge(&line.durations);
+        }
+        let mut left_out = Vec::new();
+        for (merged, count) in &tally.merged {
+            if !self.count_merged(*merged, label, *count) {
+                left_out.push(merged.communicator);
+            }
+        }
+        for line in &tally.lines {
+            let elements = u128::from(line.shape.elements);
+            if line.merged > 0 && !left_out.iter().any(|c| Some(*c) == line.shape.communicator) {
+                let at = self.entry(line.shape, label);
+                self.entries[at].merged += line.merged;
+                self.entries[at].merged_elements += elements * u128::from(line.merged);
+            }
+        }
+    }
+
+    /// Counts collectives, unless there are too many different ones.
+    fn count_merged(&mut self, merged: Merged, label: Label, count: u64) -> bool {
+        let key = (merged, label);
+        if self.merged.len() >= EXACT_KEYS && !self.merged.contains_key(&key) {
+            self.groups_not_merged += count;
+            return false;
+        }
+        *self.merged.entry(key).or_default() += count;
+        true
+    }
+
+    /// Counts an operation that NCCL refused, or that did not return.
+    pub fn failed(&mut self, function: Function, result: i32) {
+        let known = RESULTS.contains(&result) || result == UNWOUND;
+        let result = if known { result } else { OTHER_RESULT };
+        *self.failed.entry((function, result)).or_default() += 1;
+    }
+
+    /// Counts operations of a group that was not launched.
+    pub fn simulate(&mut self, operations: u64) {
+        self.simulated += operations;
+    }
+
+    fn count(&mut self, call: &OperationCall, label: Label, tokens: Tokens) -> usize {
+        let shape = (Shape::of(call), label);
         let at = match self.last {
             Some((last, at)) if last == shape => at,
             _ => {
-                let at = self.entry(call);
+                let at = self.entry(shape.0, label);
                 self.last = Some((shape, at));
                 at
             }
@@ -149,6 +326,9 @@ impl Ledger {
         let entry = &mut self.entries[at];
         entry.count += 1;
         entry.elements += u128::from(call.elements);
+        if label.phase == Phase::Mixed {
+            entry.prefill_elements += prefill_part(call.elements, label, tokens);
+        }
         if let Some(ns) = call.duration_ns {
             self.series[entry.series].1.observe(ns);
         }
@@ -156,22 +336,13 @@ impl Ledger {
         at
     }
 
-    fn entry(&mut self, call: &OperationCall) -> usize {
-        let mut key = Key {
-            operation: call.operation,
-            datatype: call.datatype,
-            elements: Elements::Exactly(call.elements),
-            communicator: call.communicator,
-            peer: call.peer,
-            launch: call.launch,
-            phase: Phase::Unknown,
-            path: Path::Nccl,
-        };
+    fn entry(&mut self, shape: Shape, label: Label) -> usize {
+        let mut key = key(shape, label);
         if let Some(at) = self.index.get(&key) {
             return *at;
         }
         if self.entries.len() >= EXACT_KEYS {
-            key.elements = Elements::rounded(call.elements);
+            key.elements = Elements::rounded(shape.elements);
             if self.entries.len() >= 2 * EXACT_KEYS && !self.index.contains_key(&key) {
                 key.communicator = None;
                 key.peer = None;
@@ -187,56 +358,39 @@ impl Ledger {
             next
         });
         let at = self.entries.len();
-        let entry = Entry { key, count: 0, elements: 0, merged: 0, merged_elements: 0, series };
-        self.entries.push(entry);
+        self.entries.push(Entry {
+            key,
+            count: 0,
+            elements: 0,
+            merged: 0,
+            merged_elements: 0,
+            prefill_elements: 0,
+            series,
+        });
         self.index.insert(key, at);
         at
     }
 }
 
-impl Listener for Ledger {
-    #[inline]
-    fn call(&mut self, function: Function) {
-        self.calls[usize::from(function.id())] += 1;
+fn key(shape: Shape, label: Label) -> Key {
+    Key {
+        operation: shape.operation,
+        datatype: shape.datatype,
+        elements: Elements::Exactly(shape.elements),
+        communicator: shape.communicator,
+        peer: shape.peer,
+        launch: shape.launch,
+        label,
+        path: Path::Nccl,
     }
+}
 
-    #[inline]
-    fn operation(&mut self, call: &OperationCall) {
-        self.count(call);
-    }
-
-    fn group(&mut self, calls: &[OperationCall], communicators: &Communicators) {
-        let entries: Vec<usize> = calls.iter().map(|call| self.count(call)).collect();
-        let mut seen: Vec<u32> = calls.iter().filter_map(|call| call.communicator).collect();
-        seen.sort_unstable();
-        seen.dedup();
-        for communicator in seen {
-            let Some(facts) = communicators.get(communicator) else { continue };
-            let on = |call: &OperationCall| call.communicator == Some(communicator);
-            let here: Vec<&OperationCall> = calls.iter().filter(|call| on(call)).collect();
-            let Some(merged) = collectives::recognise(&here, facts.ranks, facts.rank) else {
-                continue;
-            };
-            if self.merged.len() >= EXACT_KEYS && !self.merged.contains_key(&merged) {
-                self.groups_not_merged += 1;
-                continue;
-            }
-            *self.merged.entry(merged).or_default() += 1;
-            for (call, at) in calls.iter().zip(&entries).filter(|(call, _)| on(call)) {
-                self.entries[*at].merged += 1;
-                self.entries[*at].merged_elements += u128::from(call.elements);
-            }
-        }
-    }
-
-    fn failed(&mut self, function: Function, result: i32) {
-        let known = RESULTS.contains(&result) || result == UNWOUND;
-        let result = if known { result } else { OTHER_RESULT };
-        *self.failed.entry((function, result)).or_default() += 1;
-    }
-
-    fn simulated(&mut self, operations: u64) {
-        self.simulated += operations;
+/// The part of an operation's elements that its step's prefill tokens have in a mixed step.
+fn prefill_part(elements: u64, label: Label, tokens: Tokens) -> u128 {
+    let all = u128::from(tokens.prefill) + u128::from(tokens.decode);
+    match label.phase {
+        Phase::Mixed if all > 0 => u128::from(elements) * u128::from(tokens.prefill) / all,
+        _ => 0,
     }
 }
 

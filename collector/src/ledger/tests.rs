@@ -12,15 +12,20 @@ fn call(elements: u64, communicator: u32, peer: Option<i32>) -> OperationCall {
         datatype: Some(Datatype::Float16),
         peer,
         launch: Launch::Eager,
+        end: 0,
         duration_ns: Some(1_500),
     }
+}
+
+fn count(ledger: &mut Ledger, call: &OperationCall) {
+    ledger.operation(call, Label::UNKNOWN, Tokens::default());
 }
 
 #[test]
 fn calls_of_one_key_are_counted_together() {
     let mut ledger = Ledger::default();
     for elements in [8, 8, 16, 8] {
-        ledger.operation(&call(elements, 0, Some(1)));
+        count(&mut ledger, &call(elements, 0, Some(1)));
     }
     let counts: Vec<_> = ledger.entries().iter().map(|e| (e.count, e.elements)).collect();
     assert_eq!(counts, [(3, 24), (1, 16)]);
@@ -33,13 +38,13 @@ fn past_the_exact_keys_sizes_are_powers_of_two_and_sums_stay_exact() {
     let mut ledger = Ledger::default();
     let most = EXACT_KEYS as u64;
     for elements in 1..=most {
-        ledger.operation(&call(elements, 0, Some(1)));
+        count(&mut ledger, &call(elements, 0, Some(1)));
     }
     for elements in [most + 1, most + 2, most + 3] {
-        ledger.operation(&call(elements, 0, Some(1)));
+        count(&mut ledger, &call(elements, 0, Some(1)));
     }
     // A key that was there before stays exact.
-    ledger.operation(&call(5, 0, Some(1)));
+    count(&mut ledger, &call(5, 0, Some(1)));
     assert_eq!(ledger.entries()[4].count, 2);
     let rounded = ledger.entries()[EXACT_KEYS];
     assert_eq!(rounded.key.elements, Elements::UpTo(2 * most));
@@ -51,7 +56,7 @@ fn past_the_exact_keys_sizes_are_powers_of_two_and_sums_stay_exact() {
 fn memory_is_bounded_whatever_a_process_does() {
     let mut ledger = Ledger::default();
     for number in 0..200_000u64 {
-        ledger.operation(&call(number, number as u32, Some(number as i32)));
+        count(&mut ledger, &call(number, number as u32, Some(number as i32)));
     }
     assert_eq!(ledger.operations(), 200_000);
     let counted: u64 = ledger.entries().iter().map(|entry| entry.count).sum();
@@ -76,9 +81,9 @@ fn a_group_that_is_a_collective_is_counted_as_both() {
     communicators.learn(&v1::Communicator { id: 0, ranks: 3, rank: 0, ..Default::default() });
     let mut ledger = Ledger::default();
     let others = [call(8, 0, Some(1)), call(8, 0, Some(2))];
-    ledger.group(&others, &communicators);
-    ledger.group(&others[..1], &communicators);
-    let merged: Vec<_> = ledger.merged().map(|(m, n)| (m.collective, m.root, n)).collect();
+    ledger.group(&others, &communicators, Label::UNKNOWN, Tokens::default());
+    ledger.group(&others[..1], &communicators, Label::UNKNOWN, Tokens::default());
+    let merged: Vec<_> = ledger.merged().map(|(m, _, n)| (m.collective, m.root, n)).collect();
     assert_eq!(merged, [(Collective::Scatter, Some(0), 1)]);
     let counts: Vec<_> = ledger.entries().iter().map(|e| (e.count, e.merged)).collect();
     assert_eq!(counts, [(2, 1), (1, 1)]);
@@ -91,7 +96,7 @@ proptest! {
     ) {
         let mut ledger = Ledger::default();
         for (elements, communicator, peer) in &calls {
-            ledger.operation(&call(*elements, *communicator, Some(*peer)));
+            count(&mut ledger, &call(*elements, *communicator, Some(*peer)));
         }
         prop_assert_eq!(ledger.entries().iter().map(|e| e.count).sum::<u64>(), calls.len() as u64);
         prop_assert_eq!(

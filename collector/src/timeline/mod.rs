@@ -6,18 +6,23 @@
 //! - a record that was taken before is discarded, one that is missing is counted as lost;
 //! - a record belongs to the communicator with its handle that was alive when the call began;
 //! - operations inside a group wait for the group's end: if `ncclGroupSimulateEnd` closes it,
-//!   nothing was launched and nothing is told.
+//!   nothing was launched and nothing is told;
+//! - operations of several threads are told in the order in which they ended;
+//! - where records may be missing, the listener is told of a gap.
 
 mod clock;
 mod communicators;
+mod order;
 mod rings;
 
 pub use clock::Clock;
 pub use communicators::{CommunicatorId, Communicators};
+pub use order::WAITING_OPERATIONS;
 pub use rings::HELD_OPERATIONS;
 
 use nccltap_proto::record::{NO_PEER, Record, records};
 use nccltap_proto::{Datatype, Function, Meaning, Operation, v1};
+use order::{InOrder, Order};
 use rings::Ring;
 use std::collections::BTreeMap;
 
@@ -59,6 +64,8 @@ pub struct OperationCall {
     pub peer: Option<i32>,
     /// How it was launched.
     pub launch: Launch,
+    /// When the call ended, in ticks of the record clock.
+    pub end: u64,
     /// How long the call took on the host, in nanoseconds.
     pub duration_ns: Option<u64>,
 }
@@ -68,13 +75,15 @@ pub trait Listener {
     /// A call was taken from a ring: each record once, whatever becomes of it.
     fn call(&mut self, function: Function);
     /// NCCL took an operation.
-    fn operation(&mut self, call: &OperationCall);
+    fn operation(&mut self, call: &OperationCall, communicators: &Communicators);
     /// NCCL took these operations together, at the end of their group: two or more.
     fn group(&mut self, calls: &[OperationCall], communicators: &Communicators);
     /// NCCL refused the call with this `ncclResult_t`.
     fn failed(&mut self, function: Function, result: i32);
     /// Operations of a group that was simulated and not launched.
     fn simulated(&mut self, operations: u64);
+    /// Calls may be missing between what was told last and what is told next.
+    fn gap(&mut self);
 }
 
 /// The calls of one process, in the order of each of its threads.
@@ -82,6 +91,8 @@ pub trait Listener {
 pub struct Timeline {
     rings: BTreeMap<u32, Ring>,
     reading: Reading,
+    order: Order,
+    unrecorded: u64,
 }
 
 /// What it takes to read a record of any ring.
@@ -110,7 +121,8 @@ pub struct RingSums {
     pub lost: u64,
     /// Records completed and not yet received.
     pub pending: u64,
-    /// Operations waiting for the end of their group.
+    /// Operations waiting for the end of their group, or for calls of other threads that ended
+    /// before them.
     pub held: u64,
 }
 
@@ -125,7 +137,7 @@ impl Timeline {
             told_before_group_end: 0,
             groups_without_end: 0,
         };
-        Self { rings: BTreeMap::new(), reading }
+        Self { rings: BTreeMap::new(), reading, order: Order::default(), unrecorded: 0 }
     }
 
     /// Takes a Report in. Its batches are in range and whole, see
@@ -137,34 +149,89 @@ impl Timeline {
         for communicator in &report.communicators {
             self.reading.communicators.learn(communicator);
         }
+        self.totals_of(report, listener);
+        let at_once = self.is_one_thread_at_a_time(report);
         for batch in &report.batches {
-            self.batch(batch, listener);
+            self.batch(batch, at_once, listener);
         }
-        for totals in &report.rings {
-            let ring = self.rings.entry(totals.ring).or_default();
-            ring.recorded = ring.recorded.max(totals.recorded);
-            ring.dropped = ring.dropped.max(totals.dropped);
-        }
+        self.release(listener);
     }
 
     /// The process has ended: what still waits for the end of its group is told. Of a process that
     /// ended in good order (`said_all`), nothing is pending.
     pub fn finish(&mut self, said_all: bool, listener: &mut impl Listener) {
-        for ring in self.rings.values_mut() {
+        for (number, ring) in &mut self.rings {
             if said_all {
                 ring.finish();
             }
-            self.reading.close_unended(ring, listener);
+            let end = ring.latest_end;
+            let at_once = false;
+            let mut in_order =
+                InOrder { order: &mut self.order, listener, ring: *number, end, at_once };
+            self.reading.close_unended(ring, &mut in_order);
+        }
+        let Reading { clock, communicators, .. } = &self.reading;
+        self.order.release(u64::MAX, clock, communicators, listener);
+    }
+
+    /// Takes in the totals, before the batches: they say whether calls are missing among these.
+    fn totals_of(&mut self, report: &v1::Report, listener: &mut impl Listener) {
+        let mut missing = report.unrecorded > self.unrecorded;
+        self.unrecorded = self.unrecorded.max(report.unrecorded);
+        for totals in &report.rings {
+            let ring = self.rings.entry(totals.ring).or_default();
+            ring.recorded = ring.recorded.max(totals.recorded);
+            if totals.dropped > ring.dropped {
+                ring.dropped = totals.dropped;
+                // Where in the ring they are missing is not known: somewhere up to here.
+                ring.doubtful_until = Some(totals.recorded);
+                missing = true;
+            }
+        }
+        if missing {
+            listener.gap();
         }
     }
 
-    fn batch(&mut self, batch: &v1::Batch, listener: &mut impl Listener) {
+    /// Whether everything in the report can be told as it is read: nothing waits, one ring has news,
+    /// and every other ring has been received as far as it goes.
+    fn is_one_thread_at_a_time(&self, report: &v1::Report) -> bool {
+        let Some(first) = report.batches.first() else { return true };
+        self.order.is_empty()
+            && report.batches.iter().all(|batch| batch.ring == first.ring)
+            && self.rings.iter().all(|(number, ring)| *number == first.ring || !ring.is_behind())
+    }
+
+    /// Tells what waits and cannot be preceded by anything that is yet to come.
+    fn release(&mut self, listener: &mut impl Listener) {
+        if self.order.is_empty() {
+            return;
+        }
+        let behind = self.rings.values().filter(|ring| ring.is_behind());
+        let frontier = behind.map(|ring| ring.latest_end).min().unwrap_or(u64::MAX);
+        let Reading { clock, communicators, .. } = &self.reading;
+        self.order.release(frontier, clock, communicators, listener);
+    }
+
+    fn batch(&mut self, batch: &v1::Batch, at_once: bool, listener: &mut impl Listener) {
         let ring = self.rings.entry(batch.ring).or_default();
         let records = records(&batch.records);
+        let missing = ring.lost + ring.before;
         let repeated = ring.advance(batch.first, records.len() as u64);
         self.reading.repeated += repeated;
-        for record in records.skip(repeated as usize) {
-            self.reading.record(ring, &record, listener);
+        let end = ring.latest_end;
+        let mut in_order =
+            InOrder { order: &mut self.order, listener, ring: batch.ring, end, at_once };
+        if ring.lost + ring.before > missing {
+            in_order.gap();
+        }
+        for (position, record) in (batch.first..).zip(records).skip(repeated as usize) {
+            ring.latest_end = ring.latest_end.max(record.end);
+            in_order.end = ring.latest_end;
+            if ring.is_doubtful(position) {
+                in_order.gap();
+            }
+            self.reading.record(ring, &record, &mut in_order);
         }
     }
 
@@ -191,6 +258,7 @@ impl Timeline {
             sums.pending += ring.pending();
             sums.held += ring.held.len() as u64;
         }
+        sums.held += self.order.operations() as u64;
         sums
     }
 
@@ -243,7 +311,7 @@ impl Reading {
             Meaning::Operation(operation) if went_through => {
                 let call = self.operation(function, operation, record);
                 match record.group {
-                    0 => listener.operation(&call),
+                    0 => listener.operation(&call, &self.communicators),
                     group => self.grouped(ring, group, call, listener),
                 }
             }
@@ -282,6 +350,7 @@ impl Reading {
             datatype: Datatype::from_code(record.datatype),
             peer: (record.peer != NO_PEER).then_some(record.peer),
             launch: Launch::Eager,
+            end: record.end,
             duration_ns: self.clock.duration_ns(record.start, record.end),
         }
     }
@@ -306,7 +375,7 @@ impl Reading {
         }
         if ring.outgrown {
             self.told_before_group_end += 1;
-            listener.operation(&call);
+            listener.operation(&call, &self.communicators);
         } else {
             ring.held.push(call);
         }
@@ -323,7 +392,7 @@ impl Reading {
     fn tell_held(&self, ring: &mut Ring, listener: &mut impl Listener) {
         match ring.held.as_slice() {
             [] => {}
-            [call] => listener.operation(call),
+            [call] => listener.operation(call, &self.communicators),
             calls => listener.group(calls, &self.communicators),
         }
         ring.close_group();

@@ -20,6 +20,10 @@ pub(super) struct Ring {
     pub(super) recorded: u64,
     /// Calls that found the ring full, as the owner said last.
     pub(super) dropped: u64,
+    /// Up to this position, calls may be missing between the records.
+    pub(super) doubtful_until: Option<u64>,
+    /// When the latest call that was received ended, in ticks.
+    pub(super) latest_end: u64,
     /// Operations of the group that is open.
     pub(super) held: Vec<OperationCall>,
     /// Number of that group, 0 when none is open.
@@ -63,6 +67,25 @@ impl Ring {
         }
         self.group = 0;
         self.outgrown = false;
+    }
+
+    /// Whether the owner has completed records that this collector has not been given yet.
+    pub(super) fn is_behind(&self) -> bool {
+        self.pending() > 0
+    }
+
+    /// Whether calls may be missing before the record at `position`.
+    #[inline]
+    pub(super) fn is_doubtful(&mut self, position: u64) -> bool {
+        match self.doubtful_until {
+            None => false,
+            Some(until) => {
+                if position >= until {
+                    self.doubtful_until = None;
+                }
+                true
+            }
+        }
     }
 
     /// Records the owner has completed and this collector has not been given.

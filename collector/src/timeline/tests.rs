@@ -10,13 +10,14 @@ struct Told {
     groups: Vec<usize>,
     failed: Vec<(Function, i32)>,
     simulated: u64,
+    gaps: u64,
 }
 
 impl Listener for Told {
     fn call(&mut self, _: Function) {
         self.calls += 1;
     }
-    fn operation(&mut self, call: &OperationCall) {
+    fn operation(&mut self, call: &OperationCall, _: &Communicators) {
         self.operations.push(*call);
     }
     fn group(&mut self, calls: &[OperationCall], _: &Communicators) {
@@ -28,6 +29,9 @@ impl Listener for Told {
     }
     fn simulated(&mut self, operations: u64) {
         self.simulated += operations;
+    }
+    fn gap(&mut self) {
+        self.gaps += 1;
     }
 }
 

@@ -149,7 +149,7 @@ fn operations(
             group,
             rank,
             series.operation.name().to_owned(),
-            series.phase.name().to_owned(),
+            series.label.phase.name().to_owned(),
             series.path.name().to_owned(),
             series.launch.name().to_owned(),
         ];
@@ -184,7 +184,16 @@ fn operations(
             sizes.observe(one_message(elements, datatype), entry.count, bytes);
         }
     }
-    for (merged, count) in process.ledger().merged() {
+    for entry in process.ledger().unsettled() {
+        // Held until the phase of the step is known; the index does not wait for that.
+        let place = place_labels(Place::of(process, entry.key.communicator));
+        if entry.key.communicator.is_some() {
+            *by_place.entry(who.labels(place)).or_default() += entry.count - entry.merged;
+        }
+    }
+    let unsettled = process.ledger().unsettled_merged();
+    let settled = process.ledger().merged().map(|(merged, _, count)| (merged, count));
+    for (merged, count) in settled.chain(unsettled) {
         // Its operations are in the entries, so its place has series.
         let place = place_labels(Place::of(process, Some(merged.communicator)));
         let labels = who.labels(place);

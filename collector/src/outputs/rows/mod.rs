@@ -8,8 +8,9 @@ mod join;
 
 use crate::collector::Collector;
 use crate::ledger::bytes::{bus_bytes, message_bytes};
-use crate::ledger::{Collective, Elements, Entry, Path, Phase};
+use crate::ledger::{Collective, Elements, Entry, Path};
 use crate::process::Process;
+use crate::steps::Label;
 use crate::timeline::{CommunicatorId, Launch};
 use nccltap_proto::{Datatype, Operation};
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,8 @@ pub struct Row {
     pub stage: Option<u32>,
     /// `prefill`, `decode`, `mixed`, `startup` or `unknown`.
     pub phase: String,
+    /// How the phase is known: `plugin`, `startup`, `metadata`, `rows`, `sizes` or `pipeline`.
+    pub phase_source: Option<String>,
     /// Names the communicator on all its ranks: 16 hexadecimal digits.
     pub group: Option<String>,
     /// What the group is for. Not known yet.
@@ -110,7 +113,7 @@ struct RowKey {
     elements: Elements,
     peer: Option<i32>,
     launch: Launch,
-    phase: Phase,
+    label: Label,
     path: Path,
 }
 
@@ -188,10 +191,12 @@ impl Table {
             elements: entry.key.elements,
             peer: entry.key.peer,
             launch: entry.key.launch,
-            phase: entry.key.phase,
+            label: entry.key.label,
             path: entry.key.path,
         };
-        for entry in process.ledger().entries() {
+        let settled = process.ledger().entries().iter().copied();
+        for entry in settled.chain(process.ledger().unsettled()) {
+            let entry = &entry;
             let (count, elements) = match view {
                 View::Operations => (entry.count, entry.elements),
                 View::Collectives => {
@@ -205,7 +210,9 @@ impl Table {
         if view == View::Operations {
             return;
         }
-        for (merged, count) in process.ledger().merged() {
+        let unsettled = process.ledger().unsettled_merged();
+        let unsettled = unsettled.map(|(merged, count)| (merged, Label::UNKNOWN, count));
+        for (merged, label, count) in process.ledger().merged().chain(unsettled) {
             let place = Place::of(process, Some(merged.communicator));
             let key = RowKey {
                 host: facts.host.clone(),
@@ -218,7 +225,7 @@ impl Table {
                 elements: Elements::Exactly(merged.elements),
                 peer: merged.root,
                 launch: Launch::Eager,
-                phase: Phase::Unknown,
+                label,
                 path: Path::Nccl,
             };
             let elements = u128::from(merged.elements) * u128::from(count);
@@ -255,7 +262,8 @@ fn row(key: RowKey, sums: Sums, view: View) -> Row {
         pid: key.pid,
         rank: key.rank,
         stage: None,
-        phase: key.phase.name().to_owned(),
+        phase: key.label.phase.name().to_owned(),
+        phase_source: key.label.source.map(|source| source.name().to_owned()),
         group: key.group.map(group_name),
         role: None,
         op,

@@ -104,6 +104,7 @@ fn a_row_of_json_has_every_key_that_scripts_rely_on() {
         "rank",
         "stage",
         "phase",
+        "phase_source",
         "group",
         "role",
         "op",

@@ -1,0 +1,81 @@
+//! From the timeline to the ledger: every operation is counted under what its step is for.
+
+use crate::ledger::Ledger;
+use crate::steps::{Place, Settled, Steps, Turn};
+use crate::timeline::{Communicators, Listener, OperationCall};
+use nccltap_proto::Function;
+
+/// Listens to the timeline of a process, asks its steps, tells its ledger.
+#[derive(Debug)]
+pub(crate) struct Accountant<'a> {
+    steps: &'a mut Steps,
+    ledger: &'a mut Ledger,
+}
+
+impl<'a> Accountant<'a> {
+    pub(crate) fn new(steps: &'a mut Steps, ledger: &'a mut Ledger) -> Self {
+        Self { steps, ledger }
+    }
+
+    /// Nothing follows: what is held stays unknown.
+    pub(crate) fn finish(&mut self) {
+        let settled = self.steps.finish();
+        self.settle(settled);
+    }
+
+    #[inline]
+    fn settle(&mut self, settled: Settled) {
+        match settled {
+            Settled::As(label, tokens) => self.ledger.settle(label, tokens),
+            Settled::WhenKnown(_) => self.ledger.park(),
+        }
+    }
+
+    #[inline]
+    fn around(&mut self, turn: Turn, count: impl FnOnce(&mut Ledger, Place)) {
+        if let Some(settled) = turn.before {
+            self.settle(settled);
+        }
+        count(self.ledger, turn.place);
+        if let Some(settled) = turn.after {
+            self.settle(settled);
+        }
+    }
+}
+
+impl Listener for Accountant<'_> {
+    #[inline]
+    fn call(&mut self, function: Function) {
+        self.ledger.call(function);
+    }
+
+    #[inline]
+    fn operation(&mut self, call: &OperationCall, communicators: &Communicators) {
+        let turn = self.steps.operation(call, communicators);
+        self.around(turn, |ledger, place| match place {
+            Place::Now(label, tokens) => ledger.operation(call, label, tokens),
+            Place::Hold => ledger.hold(call),
+        });
+    }
+
+    fn group(&mut self, calls: &[OperationCall], communicators: &Communicators) {
+        let turn = self.steps.group(calls, communicators);
+        self.around(turn, |ledger, place| match place {
+            Place::Now(label, tokens) => ledger.group(calls, communicators, label, tokens),
+            Place::Hold => ledger.hold_group(calls, communicators),
+        });
+    }
+
+    fn failed(&mut self, function: Function, result: i32) {
+        self.ledger.failed(function, result);
+    }
+
+    fn simulated(&mut self, operations: u64) {
+        self.ledger.simulate(operations);
+    }
+
+    fn gap(&mut self) {
+        let settled = self.steps.gap();
+        self.settle(settled);
+    }
+}

@@ -1,0 +1,199 @@
+//! Engine steps: which operations belong together, and what they are for.
+//!
+//! Pure. One process at a time: [`Steps`] takes its operations in order and says of each one under
+//! which [`Label`] it counts, or that it is to be held until that is known. What no recogniser
+//! understands is [`Phase::Unknown`], never a guess.
+//!
+//! | recogniser | engine | a step begins | its phase shows |
+//! |---|---|---|---|
+//! | `v0` | vLLM V0, tensor parallel | with a burst of metadata | in the metadata |
+//! | `v1` | vLLM V1, tensor parallel | with the forward pass | at the logits |
+//! | `pipeline_only` | vLLM V0, one rank per stage | with a transfer | in its size |
+//!
+//! A process is a worker of an engine when pynccl shows itself: an AllReduce of one float32 right after a
+//! communicator was made. Until its first step, everything is start-up.
+
+mod burst;
+mod event;
+mod phase;
+mod pipeline_only;
+mod transfers;
+mod turn;
+mod v0;
+mod v1;
+
+pub use phase::{Label, Phase, Source, Tokens};
+pub use transfers::TransferKey;
+pub(crate) use turn::{Place, Settled, Turn};
+
+use crate::timeline::{Communicators, OperationCall};
+use event::Event;
+use nccltap_proto::Datatype;
+use pipeline_only::PipelineOnly;
+use std::collections::BTreeMap;
+use transfers::Transfers;
+use v0::V0;
+use v1::{V1, WarmUp};
+
+/// How the steps of a process are recognised.
+#[derive(Clone, Debug, Default)]
+enum Engine {
+    /// Nothing has shown that there is one.
+    #[default]
+    None,
+    /// A worker that has not begun its first step.
+    Starting {
+        warm_up: WarmUp,
+        reduced: bool,
+    },
+    V0(Box<V0>),
+    V1(Box<V1>),
+    PipelineOnly(PipelineOnly),
+}
+
+/// Steps of one label, and their tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepCount {
+    /// How many.
+    pub steps: u64,
+    /// Their tokens, as far as they are known.
+    pub tokens: Tokens,
+}
+
+/// The steps of one process.
+#[derive(Clone, Debug, Default)]
+pub struct Steps {
+    engine: Engine,
+    /// Calls were missing before an engine was recognised.
+    joined_late: bool,
+    transfers: Transfers,
+    counts: BTreeMap<Label, StepCount>,
+}
+
+impl Steps {
+    /// How many steps there were, and their tokens, by label.
+    pub fn counts(&self) -> &BTreeMap<Label, StepCount> {
+        &self.counts
+    }
+
+    /// Takes an operation.
+    #[inline]
+    pub(crate) fn operation(
+        &mut self,
+        call: &OperationCall,
+        communicators: &Communicators,
+    ) -> Turn {
+        self.event(Event::of(call), communicators)
+    }
+
+    /// Takes operations that were launched together.
+    pub(crate) fn group(&mut self, calls: &[OperationCall], communicators: &Communicators) -> Turn {
+        self.event(Event::of_group(calls), communicators)
+    }
+
+    /// Calls may be missing here. What is held is settled so.
+    pub(crate) fn gap(&mut self) -> Settled {
+        self.transfers.gap();
+        let settled = match &mut self.engine {
+            Engine::None => {
+                self.joined_late = true;
+                Settled::UNKNOWN
+            }
+            Engine::Starting { .. } => {
+                self.engine = Engine::None;
+                self.joined_late = true;
+                Settled::UNKNOWN
+            }
+            Engine::V0(engine) => engine.gap(),
+            Engine::V1(engine) => {
+                engine.gap();
+                Settled::UNKNOWN
+            }
+            Engine::PipelineOnly(engine) => {
+                engine.gap();
+                Settled::UNKNOWN
+            }
+        };
+        settled
+    }
+
+    /// Nothing follows. What is held is settled so.
+    pub(crate) fn finish(&mut self) -> Settled {
+        match &mut self.engine {
+            Engine::V0(engine) => engine.gap(),
+            _ => Settled::UNKNOWN,
+        }
+    }
+
+    #[inline]
+    fn event(&mut self, event: Event, communicators: &Communicators) -> Turn {
+        let key = match event {
+            Event::Transfer { .. } => self.transfers.name(event, communicators),
+            _ => None,
+        };
+        let turn = match &mut self.engine {
+            Engine::V0(engine) => engine.event(event, key),
+            Engine::V1(engine) => engine.event(event),
+            Engine::PipelineOnly(engine) => engine.event(event),
+            Engine::None | Engine::Starting { .. } => self.before_first_step(event),
+        };
+        if let Some((steps, label, tokens)) = turn.steps {
+            self.count(steps, label, tokens);
+        }
+        turn
+    }
+
+    fn count(&mut self, steps: u64, label: Label, tokens: Tokens) {
+        let count = self.counts.entry(label).or_default();
+        count.steps += steps;
+        count.tokens.prefill = count.tokens.prefill.saturating_add(tokens.prefill);
+        count.tokens.decode = count.tokens.decode.saturating_add(tokens.decode);
+    }
+
+    fn before_first_step(&mut self, event: Event) -> Turn {
+        if event.is_warm_up() {
+            if !self.joined_late && matches!(self.engine, Engine::None) {
+                self.engine = Engine::Starting { warm_up: WarmUp::default(), reduced: false };
+            }
+            return self.outside_steps();
+        }
+        match event {
+            // Metadata of a V0 step. Of a process that was met late, this may be the first thing seen.
+            Event::Broadcast { datatype: Datatype::Int64, .. }
+                if self.joined_late || matches!(self.engine, Engine::Starting { .. }) =>
+            {
+                let mut engine = Box::<V0>::default();
+                if self.joined_late {
+                    engine.gap();
+                }
+                let turn = engine.event(event, None);
+                self.engine = Engine::V0(engine);
+                return turn;
+            }
+            Event::Transfer { .. } => {
+                if let Engine::Starting { reduced: false, .. } = self.engine {
+                    let mut engine = PipelineOnly::default();
+                    let turn = engine.event(event);
+                    self.engine = Engine::PipelineOnly(engine);
+                    return turn;
+                }
+            }
+            _ => {}
+        }
+        let turn = self.outside_steps();
+        if let Engine::Starting { warm_up, reduced } = &mut self.engine {
+            *reduced |= matches!(event, Event::AllReduce { .. });
+            if let Some(engine) = warm_up.event(event) {
+                self.engine = Engine::V1(Box::new(engine));
+            }
+        }
+        turn
+    }
+
+    fn outside_steps(&self) -> Turn {
+        match self.engine {
+            Engine::Starting { .. } => Turn::now(Label::STARTUP, Tokens::default()),
+            _ => Turn::unknown(),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What a recogniser says of one operation.
+
+use super::phase::{Label, Tokens};
+use super::transfers::TransferKey;
+
+/// Where an operation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Into the counts, under this label.
+    Now(Label, Tokens),
+    /// To what is held until its phase is known.
+    Hold,
+}
+
+/// What becomes of the operations that are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// They serve this.
+    As(Label, Tokens),
+    /// The stage that took this transfer will know.
+    WhenKnown(TransferKey),
+}
+
+impl Settled {
+    pub(super) const UNKNOWN: Self = Self::As(Label::UNKNOWN, Tokens { prefill: 0, decode: 0 });
+}
+
+/// What to do with an operation, and with those that are held, before it and after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub(crate) before: Option<Settled>,
+    pub(crate) place: Place,
+    pub(crate) after: Option<Settled>,
+    /// Steps that are known now: so many, with this label and so many tokens together.
+    pub(crate) steps: Option<(u64, Label, Tokens)>,
+}
+
+impl Turn {
+    pub(super) const HOLD: Self =
+        Self { before: None, place: Place::Hold, after: None, steps: None };
+
+    #[inline]
+    pub(super) const fn now(label: Label, tokens: Tokens) -> Self {
+        Self { before: None, place: Place::Now(label, tokens), after: None, steps: None }
+    }
+
+    #[inline]
+    pub(super) const fn unknown() -> Self {
+        Self::now(Label::UNKNOWN, Tokens { prefill: 0, decode: 0 })
+    }
+
+    pub(super) const fn settling(self, before: Settled) -> Self {
+        Self { before: Some(before), ..self }
+    }
+
+    pub(super) const fn then(self, after: Settled) -> Self {
+        Self { after: Some(after), ..self }
+    }
+
+    pub(super) const fn step(self, label: Label, tokens: Tokens) -> Self {
+        self.steps(1, label, tokens)
+    }
+
+    pub(super) const fn steps(self, steps: u64, label: Label, tokens: Tokens) -> Self {
+        Self { steps: Some((steps, label, tokens)), ..self }
+    }
+
+    pub(super) const fn unknown_steps(self, steps: u64) -> Self {
+        self.steps(steps, Label::UNKNOWN, Tokens { prefill: 0, decode: 0 })
+    }
+}

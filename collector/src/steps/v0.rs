@@ -1,0 +1,289 @@
+//! Steps of vLLM's V0 engine in a tensor-parallel group.
+//!
+//! Each step begins with a [burst](super::burst) of metadata, which says how many tokens and how many
+//! sequences the step has. So the phase is known before the forward pass begins, on every pipeline
+//! stage:
+//!
+//! - without block tables, every sequence is a fresh prompt, and chunked prefill is off: with it,
+//!   prompts have block tables too;
+//! - more tokens than sequences: some sequence is a prompt. All of them are when chunked prefill is
+//!   off, when there is one sequence, or when none can be running yet;
+//! - as many tokens as sequences: decode, if as many sequences can be running and no prompt is half
+//!   computed. What is left of a prompt may be a single token.
+//!
+//! Everything else is not known here.
+
+use super::burst::{Burst, Metadata};
+use super::event::Event;
+use super::phase::{Label, Phase, Source, Tokens};
+use super::transfers::TransferKey;
+use super::turn::{Settled, Turn};
+use crate::timeline::CommunicatorId;
+use nccltap_proto::Datatype;
+
+/// With several virtual engines, a prompt that is half computed may not go on at once: after so many
+/// steps without one, there is none.
+const STEPS_OF_OTHERS: u32 = 16;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// No step is under way.
+    #[default]
+    Between,
+    /// Metadata is coming.
+    Burst,
+    /// What came was no metadata, and more of it may come.
+    Broken,
+    /// The forward pass and what follows it, counted as it comes.
+    Step,
+    /// The same, held: a later stage may know the phase.
+    Waiting,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct V0 {
+    state: State,
+    /// Communicator that the metadata comes on.
+    metadata_on: Option<CommunicatorId>,
+    burst: Burst,
+    step: Option<Metadata>,
+    label: Option<(Label, Tokens)>,
+    /// Communicator and size of the AllReduce that came last.
+    reduced: Option<(CommunicatorId, u64)>,
+    /// First transfer to the next stage in this step.
+    sent: Option<TransferKey>,
+    sequences: Running,
+}
+
+/// What is known of the sequences the engine works on.
+#[derive(Clone, Debug, Default)]
+struct Running {
+    /// At most so many can be decoding.
+    most: u64,
+    chunked_prefill_is_off: bool,
+    /// So many steps from now on, a prompt may be half computed.
+    half_computed: u32,
+    /// This stage is told rows of logits: it is the last one.
+    last_stage: bool,
+    /// There are pipeline stages, and so several virtual engines.
+    pipelined: bool,
+    sends: bool,
+}
+
+impl V0 {
+    pub(super) fn event(&mut self, event: Event, key: Option<(TransferKey, bool)>) -> Turn {
+        match event {
+            Event::AllReduce { communicator, elements, .. }
+                if self.state == State::Step && self.reduced == Some((communicator, elements)) =>
+            {
+                self.here()
+            }
+            Event::Broadcast { communicator, datatype, elements }
+                if self.metadata_on.is_none_or(|known| known == communicator) =>
+            {
+                self.broadcast(communicator, datatype, elements)
+            }
+            _ => self.other(event, key),
+        }
+    }
+
+    /// Calls may be missing here.
+    pub(super) fn gap(&mut self) -> Settled {
+        let settled = match self.state {
+            State::Waiting => self.close(),
+            _ => Settled::UNKNOWN,
+        };
+        self.state = State::Between;
+        self.sequences.most = u64::MAX;
+        self.sequences.half_computed = STEPS_OF_OTHERS;
+        settled
+    }
+
+    fn here(&self) -> Turn {
+        let (label, tokens) = self.label.unwrap_or((Label::UNKNOWN, Tokens::default()));
+        Turn::now(label, tokens)
+    }
+
+    fn close(&mut self) -> Settled {
+        match self.sent.take() {
+            Some(key) => Settled::WhenKnown(key),
+            None => Settled::UNKNOWN,
+        }
+    }
+
+    fn broadcast(
+        &mut self,
+        communicator: CommunicatorId,
+        datatype: Datatype,
+        elements: u64,
+    ) -> Turn {
+        match self.state {
+            State::Burst if self.burst.push(datatype, elements) => Turn::HOLD,
+            State::Burst => {
+                self.state = State::Broken;
+                self.missed();
+                Turn::unknown().settling(Settled::UNKNOWN).unknown_steps(1)
+            }
+            State::Broken => Turn::unknown(),
+            State::Between | State::Step | State::Waiting => {
+                let waiting = self.state == State::Waiting;
+                let before = waiting.then(|| self.close());
+                self.burst.clear();
+                let turn = if self.burst.push(datatype, elements) {
+                    self.state = State::Burst;
+                    self.metadata_on = Some(communicator);
+                    Turn::HOLD
+                } else {
+                    self.state = State::Between;
+                    Turn::unknown()
+                };
+                Turn { before, ..turn }
+            }
+        }
+    }
+
+    fn other(&mut self, event: Event, key: Option<(TransferKey, bool)>) -> Turn {
+        let mut turn = match self.state {
+            State::Between | State::Broken => {
+                self.state = State::Between;
+                return Turn::unknown();
+            }
+            State::Burst => {
+                let whole = self.burst.metadata().filter(|meta| self.fits(event, meta));
+                let Some(metadata) = whole else {
+                    self.state = State::Between;
+                    self.missed();
+                    return Turn::unknown().settling(Settled::UNKNOWN).unknown_steps(1);
+                };
+                self.begin(metadata)
+            }
+            State::Step => self.here(),
+            State::Waiting => Turn::HOLD,
+        };
+        match event {
+            Event::AllReduce { communicator, elements, .. } => {
+                let fits = self.step.is_some_and(|step| elements.is_multiple_of(step.tokens));
+                if !fits {
+                    return self.leave(turn);
+                }
+                self.reduced = Some((communicator, elements));
+            }
+            Event::Transfer { communicator, .. } if Some(communicator) == self.metadata_on => {
+                // The logits are gathered, and the step is over.
+                if self.state == State::Waiting {
+                    turn = turn.then(self.close());
+                }
+                self.state = State::Between;
+            }
+            Event::Transfer { .. } => {
+                self.sequences.pipelined = true;
+                if let Some((key, true)) = key {
+                    self.sequences.sends = true;
+                    self.sent.get_or_insert(key);
+                }
+            }
+            _ => {}
+        }
+        turn
+    }
+
+    /// What comes does not belong to the step that is under way.
+    fn leave(&mut self, turn: Turn) -> Turn {
+        let before = match self.state {
+            State::Waiting => Some(self.close()),
+            _ => turn.before,
+        };
+        self.state = State::Between;
+        Turn { before, steps: turn.steps, ..Turn::unknown() }
+    }
+
+    /// Whether the first operation after the burst can follow such a burst.
+    fn fits(&self, event: Event, metadata: &Metadata) -> bool {
+        match event {
+            Event::AllReduce { elements, .. } => elements.is_multiple_of(metadata.tokens),
+            Event::Transfer { communicator, elements, .. }
+                if Some(communicator) == self.metadata_on =>
+            {
+                // No forward pass on NCCL at all: the logits come next.
+                metadata.rows.is_some_and(|rows| rows > 0 && elements.is_multiple_of(rows))
+            }
+            _ => true,
+        }
+    }
+
+    fn begin(&mut self, metadata: Metadata) -> Turn {
+        self.step = Some(metadata);
+        self.reduced = None;
+        self.sent = None;
+        let (label, tokens) = self.sequences.classify(&metadata);
+        self.label = Some((label, tokens));
+        if label.phase == Phase::Unknown && self.sequences.sends {
+            self.state = State::Waiting;
+            return Turn::HOLD;
+        }
+        self.state = State::Step;
+        let settled = Settled::As(label, tokens);
+        Turn::now(label, tokens).settling(settled).step(label, tokens)
+    }
+
+    /// A step was not understood: any sequence may be running now.
+    fn missed(&mut self) {
+        if self.step.is_none() {
+            self.metadata_on = None;
+        }
+        self.sequences.most = u64::MAX;
+        self.sequences.half_computed = STEPS_OF_OTHERS;
+    }
+}
+
+impl Running {
+    fn classify(&mut self, step: &Metadata) -> (Label, Tokens) {
+        self.last_stage |= step.rows.is_some();
+        let half_computed = self.half_computed > 0 && !self.chunked_prefill_is_off;
+        let phase = if !step.block_tables {
+            self.chunked_prefill_is_off = true;
+            Phase::Prefill
+        } else if step.tokens > step.sequences {
+            match self.chunked_prefill_is_off || step.sequences == 1 || self.most == 0 {
+                true => Phase::Prefill,
+                false => Phase::Unknown,
+            }
+        } else if self.most == 0 {
+            Phase::Prefill
+        } else if step.sequences <= self.most && !half_computed {
+            Phase::Decode
+        } else {
+            Phase::Unknown
+        };
+        self.update(step, phase);
+        match phase {
+            Phase::Unknown => (Label::UNKNOWN, Tokens::default()),
+            _ => {
+                // Decodes may be padded to the size of a CUDA graph; rows are not.
+                let tokens = match phase {
+                    Phase::Decode => step.rows.unwrap_or(step.tokens),
+                    _ => step.tokens,
+                };
+                (Label::known(phase, Source::Metadata), Tokens::all(phase, tokens))
+            }
+        }
+    }
+
+    fn update(&mut self, step: &Metadata, phase: Phase) {
+        match phase {
+            // All that run are decoded together; those of other virtual engines are not in here.
+            Phase::Decode if self.pipelined => {}
+            Phase::Decode => self.most = step.sequences,
+            _ => self.most = self.most.saturating_add(step.sequences),
+        }
+        let rows = if self.last_stage { step.rows.unwrap_or(0) } else { 0 };
+        let some_left = rows < step.sequences && (self.last_stage || step.tokens > step.sequences);
+        self.half_computed = match (some_left, self.pipelined) {
+            (true, false) => 1,
+            (true, true) => STEPS_OF_OTHERS,
+            // Only the stage that sees rows can tell that nothing is left.
+            (false, _) if self.last_stage => self.half_computed.saturating_sub(1),
+            (false, _) => self.half_computed,
+        };
+    }
+}
