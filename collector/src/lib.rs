@@ -44,6 +44,7 @@ pub mod client;
 pub mod collector;
 pub mod commands;
 pub mod doctor;
+pub mod groups;
 pub mod ingest;
 pub mod ledger;
 pub mod outputs;

@@ -220,7 +220,7 @@ fn compare(simulated: &BTreeMap<Asked, u64>, tapped: &BTreeMap<Asked, u64>) -> V
         let (asked, seen) = (count(simulated, key), count(tapped, key));
         if asked != seen {
             let (pid, group, op, elements, dtype, _) = key;
-            let group = crate::outputs::rows::group_name(*group);
+            let group = crate::groups::plain_name(*group);
             let dtype = dtype.unwrap_or("?");
             let _ = writeln!(
                 text,

@@ -1,8 +1,8 @@
 //! Who is tapped: identity, accounting, communicators, libraries with doors, trouble, calls in
 //! flight.
 
-use super::rows::group_name;
 use crate::collector::{Collector, Departed, Followed};
+use crate::groups::Groups;
 use crate::process::{Accounting, Life, Process};
 use crate::recording::RecordingState;
 use nccltap_proto::record::UNWOUND;
@@ -179,8 +179,9 @@ pub fn overview(collector: &Collector) -> Overview {
     let Departed { processes, accounting } = collector.departed();
     let mut departed_accounting = Accounting::nothing();
     accounting.values().for_each(|one| departed_accounting.add(one));
+    let groups = super::rows::groups(collector);
     Overview {
-        processes: collector.followed().iter().map(|followed| view(followed)).collect(),
+        processes: collector.followed().iter().map(|followed| view(followed, &groups)).collect(),
         departed_processes: processes,
         departed_accounting,
         refused: collector
@@ -192,7 +193,7 @@ pub fn overview(collector: &Collector) -> Overview {
     }
 }
 
-fn view(followed: &Followed) -> ProcessView {
+fn view(followed: &Followed, groups: &Groups) -> ProcessView {
     let process = followed.lock();
     let process = &*process;
     let facts = process.facts();
@@ -222,7 +223,12 @@ fn view(followed: &Followed) -> ProcessView {
                 count: *count,
             })
             .collect(),
-        communicators: timeline.communicators().all().into_iter().map(communicator).collect(),
+        communicators: timeline
+            .communicators()
+            .all()
+            .into_iter()
+            .map(|facts| communicator(facts, groups))
+            .collect(),
         libraries: process.libraries().map(library).collect(),
         faults: process.faults().clone(),
         settings_problems: problems
@@ -233,7 +239,7 @@ fn view(followed: &Followed) -> ProcessView {
             })
             .collect(),
         settings: hello.settings.iter().map(|s| (s.name.clone(), s.value.clone())).collect(),
-        in_flight: in_flight(process),
+        in_flight: in_flight(process, groups),
         groups_without_end: timeline.groups_without_end(),
         told_before_group_end: timeline.told_before_group_end(),
         repeated: timeline.repeated(),
@@ -241,13 +247,13 @@ fn view(followed: &Followed) -> ProcessView {
     }
 }
 
-fn in_flight(process: &Process) -> Vec<InFlightView> {
+fn in_flight(process: &Process, groups: &Groups) -> Vec<InFlightView> {
     let view = |call: &crate::process::InFlight| {
         let place = super::rows::Place::of(process, call.communicator);
         InFlightView {
             function: call.function.map(|function| function.name().to_owned()),
             thread: call.thread,
-            group: place.group.map(group_name),
+            group: place.group.map(|group| groups.name(group)),
             rank: place.rank,
             elements: call.record.count,
             seconds: call.age_ns.map(|ns| ns as f64 / 1e9),
@@ -257,8 +263,8 @@ fn in_flight(process: &Process) -> Vec<InFlightView> {
     process.calls_in_flight().iter().map(view).collect()
 }
 
-fn communicator(facts: &v1::Communicator) -> CommunicatorView {
-    let group = |group: u64| (group != 0).then(|| group_name(group));
+fn communicator(facts: &v1::Communicator, groups: &Groups) -> CommunicatorView {
+    let group = |group: u64| (group != 0).then(|| groups.name(group));
     CommunicatorView {
         id: facts.id,
         group: group(facts.group),

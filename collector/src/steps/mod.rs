@@ -71,6 +71,11 @@ pub struct Steps {
 }
 
 impl Steps {
+    /// Whether the process has shown that it is a worker of an engine.
+    pub fn is_engine(&self) -> bool {
+        !matches!(self.engine, Engine::None)
+    }
+
     /// How many steps there were, and their tokens, by label.
     pub fn counts(&self) -> &BTreeMap<Label, StepCount> {
         &self.counts

@@ -95,6 +95,7 @@ use Function::{ncclAllReduce, ncclGroupEnd, ncclGroupSimulateEnd, ncclGroupStart
 fn a_record_becomes_an_operation_with_its_communicator_and_duration() {
     let (told, _) = told(&[record(ncclAllReduce, 0, 0)]);
     let expected = OperationCall {
+        end: 3_000,
         function: ncclAllReduce,
         operation: Operation::AllReduce,
         communicator: Some(4),

@@ -2,10 +2,11 @@
 
 use super::table::Metric;
 use crate::collector::{Collector, Followed};
+use crate::groups::plain_name;
 use crate::ledger::bytes::{bus_bytes, message_bytes};
 use crate::ledger::{Durations, Elements, Key, Series, Sizes};
 use crate::outputs::processes::result_name;
-use crate::outputs::rows::{Place, group_name};
+use crate::outputs::rows::Place;
 use crate::process::{Accounting, Life, Process};
 use nccltap_proto::Datatype;
 use std::collections::{BTreeMap, HashSet};
@@ -124,7 +125,7 @@ impl Who<'_> {
 
 fn place_labels(place: Place) -> [String; 2] {
     [
-        place.group.map(group_name).unwrap_or_default(),
+        place.group.map(plain_name).unwrap_or_default(),
         place.rank.map(|rank| rank.to_string()).unwrap_or_default(),
     ]
 }

@@ -7,9 +7,10 @@
 mod join;
 
 use crate::collector::Collector;
+use crate::groups::{Groups, Worker, join};
 use crate::ledger::bytes::{bus_bytes, message_bytes};
 use crate::ledger::{Collective, Elements, Entry, Path};
-use crate::process::Process;
+use crate::process::{Identity, Process};
 use crate::steps::Label;
 use crate::timeline::{CommunicatorId, Launch};
 use nccltap_proto::{Datatype, Operation};
@@ -46,15 +47,15 @@ pub struct Row {
     pub pid: u32,
     /// Rank in the communicator.
     pub rank: Option<i32>,
-    /// Pipeline stage. Not known yet.
+    /// Pipeline stage, from 0.
     pub stage: Option<u32>,
     /// `prefill`, `decode`, `mixed`, `startup` or `unknown`.
     pub phase: String,
     /// How the phase is known: `plugin`, `startup`, `metadata`, `rows`, `sizes` or `pipeline`.
     pub phase_source: Option<String>,
-    /// Names the communicator on all its ranks: 16 hexadecimal digits.
+    /// Names the communicator on all its ranks: by its role (`tp0`), or 16 hexadecimal digits.
     pub group: Option<String>,
-    /// What the group is for. Not known yet.
+    /// What the group is for: `tensor`, `pipeline`, `data`, `expert` or `world`.
     pub role: Option<String>,
     /// NCCL's name without prefix, in view `operations`.
     pub op: Option<String>,
@@ -105,6 +106,7 @@ impl What {
 struct RowKey {
     host: String,
     pid: u32,
+    instance: u64,
     group: Option<u64>,
     rank: Option<i32>,
     ranks_in_group: Option<u32>,
@@ -115,6 +117,12 @@ struct RowKey {
     launch: Launch,
     label: Label,
     path: Path,
+}
+
+impl RowKey {
+    fn identity(&self) -> Identity {
+        Identity { host: self.host.clone(), pid: self.pid, instance: self.instance }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -146,9 +154,11 @@ impl Place {
     }
 }
 
-/// The name of a group in reports and labels.
-pub fn group_name(group: u64) -> String {
-    format!("{group:016x}")
+/// The groups of everything that `collector` follows.
+pub fn groups(collector: &Collector) -> Groups {
+    let workers: Vec<Worker> =
+        collector.followed().iter().map(|followed| Worker::of(&followed.lock())).collect();
+    join(&workers)
 }
 
 /// The rows of everything that `collector` follows.
@@ -160,7 +170,8 @@ pub fn rows(collector: &Collector, view: View) -> Vec<Row> {
     if view == View::Collectives {
         table.join_gathers();
     }
-    table.rows.into_iter().map(|(key, sums)| row(key, sums, view)).collect()
+    let groups = groups(collector);
+    table.rows.into_iter().map(|(key, sums)| row(key, sums, view, &groups)).collect()
 }
 
 /// Rows as one JSON array, a row per line.
@@ -183,6 +194,7 @@ impl Table {
         let key = |place: Place, entry: &Entry, what: What| RowKey {
             host: facts.host.clone(),
             pid: facts.pid,
+            instance: facts.instance,
             group: place.group,
             rank: place.rank,
             ranks_in_group: place.ranks,
@@ -217,6 +229,7 @@ impl Table {
             let key = RowKey {
                 host: facts.host.clone(),
                 pid: facts.pid,
+                instance: facts.instance,
                 group: place.group,
                 rank: place.rank,
                 ranks_in_group: place.ranks,
@@ -242,7 +255,7 @@ impl Table {
     }
 }
 
-fn row(key: RowKey, sums: Sums, view: View) -> Row {
+fn row(key: RowKey, sums: Sums, view: View, groups: &Groups) -> Row {
     let message = message_bytes(sums.elements, key.dtype);
     let bus = message.and_then(|message| match key.what {
         What::Operation(operation) => bus_bytes(operation, message, key.ranks_in_group),
@@ -257,15 +270,19 @@ fn row(key: RowKey, sums: Sums, view: View) -> Row {
         Elements::Exactly(elements) => (Some(elements), None),
         Elements::UpTo(bound) => (None, Some(bound)),
     };
+    let stage = groups.place(&key.identity()).map(|place| place.stage);
     Row {
         host: key.host,
         pid: key.pid,
         rank: key.rank,
-        stage: None,
+        stage,
         phase: key.label.phase.name().to_owned(),
         phase_source: key.label.source.map(|source| source.name().to_owned()),
-        group: key.group.map(group_name),
-        role: None,
+        group: key.group.map(|group| groups.name(group)),
+        role: key
+            .group
+            .and_then(|group| groups.purpose(group))
+            .map(|(role, _)| role.name().to_owned()),
         op,
         collective,
         path: key.path.name().to_owned(),
