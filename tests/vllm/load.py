@@ -56,7 +56,7 @@ def main() -> None:
     random_numbers = random.Random(arguments.seed)
     requests = [
         (
-            [random_numbers.randrange(5, 1000) for _ in range(arguments.prompt or random_numbers.randint(16, 1500))],
+            [random_numbers.randrange(5, 130) for _ in range(arguments.prompt or random_numbers.randint(16, 1500))],
             arguments.output or random_numbers.randint(4, 64),
             random_numbers.random() * 3,
         )

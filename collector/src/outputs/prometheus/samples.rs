@@ -2,12 +2,13 @@
 
 use super::table::Metric;
 use crate::collector::{Collector, Followed};
-use crate::groups::plain_name;
+use crate::groups::{Groups, plain_name};
 use crate::ledger::bytes::{bus_bytes, message_bytes};
 use crate::ledger::{Durations, Elements, Key, Series, Sizes};
 use crate::outputs::processes::result_name;
-use crate::outputs::rows::Place;
+use crate::outputs::rows::{Place, groups};
 use crate::process::{Accounting, Life, Process};
+use crate::steps::{Phase, Source};
 use nccltap_proto::Datatype;
 use std::collections::{BTreeMap, HashSet};
 
@@ -42,6 +43,13 @@ pub struct Samples(BTreeMap<Metric, BTreeMap<Values, Value>>);
 #[derive(Debug, Default)]
 pub struct Admitted(HashSet<[String; 8]>);
 
+impl Admitted {
+    /// Whether operations of this series have been given series of their own.
+    fn has(&self, who: Who<'_>, place: &[String; 2], series: &Series) -> bool {
+        self.0.contains(&full_labels(who, place.clone(), series))
+    }
+}
+
 impl Samples {
     /// The samples of a metric, in order of their labels.
     pub fn of(&self, metric: Metric) -> impl Iterator<Item = (&Values, &Value)> {
@@ -75,15 +83,30 @@ pub fn samples(collector: &Collector, admitted: &mut Admitted) -> Samples {
         samples.level(Metric::Processes, vec![state.to_owned()], |level| level);
     }
     samples.level(Metric::AccountingErrors, vec![], |level| level);
+    let groups = groups(collector);
+    for (hash, group) in groups.all() {
+        let Some((role, confidence)) = group.purpose else { continue };
+        let labels = [plain_name(*hash), group.name.clone()].into_iter();
+        let labels = labels.chain([role.name(), confidence.name()].map(str::to_owned));
+        samples.level(Metric::GroupInfo, labels.collect(), |_| 1.0);
+    }
+    let mut doubt = BTreeMap::new();
     for followed in collector.followed() {
         let process = followed.lock();
         let state = state(&followed, &process);
         samples.level(Metric::Processes, vec![state.to_owned()], |level| level + 1.0);
         let who = Who { job: &process.facts().job, host: &process.facts().host };
         operations(&mut samples, who, &process, admitted, &mut folded);
+        steps(&mut samples, who, &process, &groups);
+        weighted(&mut samples, who, &process, admitted);
+        note_doubt(&mut doubt, &process);
         in_flight(&mut samples, who, &process);
         records(&mut samples, who, &process.accounting());
         trouble(&mut samples, who, &process);
+    }
+    for ((job, host), (unknown, all)) in doubt {
+        let share = unknown as f64 / all as f64;
+        samples.level(Metric::PhaseUnknownRatio, vec![job, host], |_| share);
     }
     let departed = collector.departed();
     samples.level(Metric::Processes, vec!["departed".to_owned()], |_| departed.processes as f64);
@@ -130,6 +153,19 @@ fn place_labels(place: Place) -> [String; 2] {
     ]
 }
 
+fn full_labels(who: Who<'_>, [group, rank]: [String; 2], series: &Series) -> [String; 8] {
+    [
+        who.job.to_owned(),
+        who.host.to_owned(),
+        group,
+        rank,
+        series.operation.name().to_owned(),
+        series.label.phase.name().to_owned(),
+        series.path.name().to_owned(),
+        series.launch.name().to_owned(),
+    ]
+}
+
 /// Group and rank of what is past the bound of series.
 fn other() -> [String; 2] {
     ["other".to_owned(), "other".to_owned()]
@@ -143,17 +179,7 @@ fn operations(
     folded: &mut HashSet<[String; 8]>,
 ) {
     let mut labels_of = |series: &Series| -> Values {
-        let [group, rank] = place_labels(Place::of(process, series.communicator));
-        let full = [
-            who.job.to_owned(),
-            who.host.to_owned(),
-            group,
-            rank,
-            series.operation.name().to_owned(),
-            series.label.phase.name().to_owned(),
-            series.path.name().to_owned(),
-            series.launch.name().to_owned(),
-        ];
+        let full = full_labels(who, place_labels(Place::of(process, series.communicator)), series);
         if admitted.0.contains(&full) {
             return full.to_vec();
         }
@@ -212,6 +238,64 @@ fn operations(
         if let Value::Durations(all) = samples.at(Metric::OperationSeconds, labels, new) {
             all.merge(durations);
         }
+    }
+}
+
+fn steps(samples: &mut Samples, who: Who<'_>, process: &Process, groups: &Groups) {
+    let place = groups.place(&process.identity());
+    let stage = place.map(|place| place.stage.to_string()).unwrap_or_default();
+    let tensor = place.map(|place| place.tensor.to_string()).unwrap_or_default();
+    for (label, count) in process.steps().counts() {
+        let source = label.source.map_or("", Source::name);
+        let more = [&stage, &tensor, label.phase.name(), source].map(|text: &str| text.to_owned());
+        samples.count(Metric::Steps, who.labels(more), count.steps);
+        for (kind, tokens) in
+            [(Phase::Prefill, count.tokens.prefill), (Phase::Decode, count.tokens.decode)]
+        {
+            let more = [&stage, &tensor, kind.name()].map(|text: &str| text.to_owned());
+            samples.count(Metric::Tokens, who.labels(more), tokens);
+        }
+    }
+}
+
+/// Message bytes by phase, those of mixed steps divided by tokens.
+fn weighted(samples: &mut Samples, who: Who<'_>, process: &Process, admitted: &Admitted) {
+    for entry in process.ledger().entries() {
+        let Key { operation, datatype, communicator, label, .. } = entry.key;
+        let prefill = match label.phase {
+            Phase::Prefill => entry.elements,
+            Phase::Mixed => entry.prefill_elements,
+            Phase::Decode => 0,
+            Phase::Startup | Phase::Unknown => continue,
+        };
+        let mut place = place_labels(Place::of(process, communicator));
+        if !admitted.has(who, &place, &entry.key.series()) {
+            place = other();
+        }
+        let parts = [(Phase::Prefill, prefill), (Phase::Decode, entry.elements - prefill)];
+        for (kind, elements) in parts.into_iter().filter(|(_, elements)| *elements > 0) {
+            let Some(bytes) = message_bytes(elements, datatype) else { continue };
+            let [group, rank] = place.clone();
+            let more = [group, rank, operation.name().to_owned(), kind.name().to_owned()];
+            samples.count(Metric::PhaseWeightedBytes, who.labels(more), saturated(bytes));
+        }
+    }
+}
+
+/// Operations whose phase is not known and all operations, start-up left out, by job and host.
+fn note_doubt(doubt: &mut BTreeMap<(String, String), (u64, u64)>, process: &Process) {
+    if !process.steps().is_engine() {
+        return;
+    }
+    for entry in process.ledger().entries() {
+        let phase = entry.key.label.phase;
+        if phase == Phase::Startup || entry.count == 0 {
+            continue;
+        }
+        let key = (process.facts().job.clone(), process.facts().host.clone());
+        let (unknown, all) = doubt.entry(key).or_default();
+        *all += entry.count;
+        *unknown += if phase == Phase::Unknown { entry.count } else { 0 };
     }
 }
 

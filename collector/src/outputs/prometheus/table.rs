@@ -33,6 +33,13 @@ labels! {
     FAULT = "fault", "kind of trouble, explained in proto/src/faults.rs";
     STATE = "state", "`connected`, `disconnected`, `ended`, `recovered` (died, and its ring file was read) or `departed` (made room for others)";
     REASON = "reason", "why the peer was refused";
+    SOURCE = "source", "how the phase is known: `plugin`, `startup`, `metadata`, `rows`, `sizes` or `pipeline`; empty when it is not";
+    KIND = "kind", "`prefill` or `decode`";
+    NAME = "name", "the group by its role, as in reports: `tp0`, `pp1.1`";
+    ROLE = "role", "`tensor`, `pipeline`, `data`, `expert` or `world`";
+    CONFIDENCE = "confidence", "`observed` when what runs on the group shows its role, `assumed` when only its ranks suggest it";
+    STAGE = "stage", "pipeline stage, from 0; empty when not known";
+    TENSOR_RANK = "tensor_rank", "rank in the tensor-parallel group; empty when not known";
 }
 
 /// How a metric behaves.
@@ -104,6 +111,16 @@ metrics! {
         "Seconds a call of NCCL took on the host. The transfer itself goes on on the GPU and is not in it.";
     GroupOperationIndex = Gauge "nccltap_group_operation_index" [JOB, HOST, GROUP, RANK]
         "Collectives a rank has issued on a communicator so far: grouped operations that are one collective count as one. The rank whose index stays behind that of its group is the late one.";
+    Steps = Counter "nccltap_steps" [JOB, HOST, STAGE, TENSOR_RANK, PHASE, SOURCE]
+        "Engine steps of workers. A worker of each rank counts each step: look at one rank, or at the largest.";
+    Tokens = Counter "nccltap_tokens" [JOB, HOST, STAGE, TENSOR_RANK, KIND]
+        "Tokens of those steps whose tokens are known: of prompts (prefill) and of running sequences (decode). Where the engine pads a step, padding is in it unless the last stage or the plugin says otherwise.";
+    PhaseWeightedBytes = Counter "nccltap_phase_weighted_bytes" [JOB, HOST, GROUP, RANK, OP, KIND]
+        "Message bytes by phase, with those of a mixed step divided by its tokens. Bytes of start-up and of unknown phase are not in it.";
+    PhaseUnknownRatio = Gauge "nccltap_phase_unknown_ratio" [JOB, HOST]
+        "Share of the operations of engine workers whose phase is not known, of all but start-up.";
+    GroupInfo = Gauge "nccltap_group_info" [GROUP, NAME, ROLE, CONFIDENCE]
+        "1 for each group whose role is known. Join it on `group` to give other metrics the name.";
     OperationInFlightSeconds = Gauge "nccltap_operation_in_flight_seconds" [JOB, HOST, GROUP, RANK, OP]
         "Seconds for which the longest call has been inside NCCL and not come back, when it is more than one second. What hangs is named here.";
     FailedOperations = Counter "nccltap_failed_operations" [JOB, HOST, OP, RESULT]
