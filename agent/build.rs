@@ -25,9 +25,11 @@ fn main() {
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
     println!("cargo:rustc-cdylib-link-arg=-nostartfiles");
     println!("cargo:rustc-cdylib-link-arg=-Wl,--defsym=__dso_handle=__ehdr_start");
-    let one_segment = "-Wl,--no-rosegment";
-    if linker_takes(one_segment, &out) {
-        println!("cargo:rustc-cdylib-link-arg={one_segment}");
+    println!("cargo:rerun-if-env-changed=TRIAL");
+    for argument in env::var("TRIAL").unwrap_or_default().split_whitespace() {
+        if linker_takes(argument, &out) {
+            println!("cargo:rustc-cdylib-link-arg={argument}");
+        } else { println!("cargo:warning=no {argument}"); }
     }
 
     if let Some(archive) = static_unwinder() {
@@ -53,19 +55,15 @@ fn static_unwinder() -> Option<PathBuf> {
 /// Whether the linker that cargo uses knows an argument: tried, since there are several, of many versions.
 fn linker_takes(argument: &str, out: &Path) -> bool {
     let source = out.join("empty.rs");
-    fs::write(&source, "#![no_std]\n").expect("OUT_DIR is writable");
+    fs::write(&source, "").expect("OUT_DIR is writable");
     let mut rustc = Command::new(env::var_os("RUSTC").expect("cargo sets RUSTC"));
-    rustc.args(["--crate-type=dylib", "--target", &env::var("TARGET").expect("cargo sets TARGET")]);
-    rustc.args(["-C", "panic=abort", "-C"]).arg(format!("link-arg={argument}"));
+    rustc.args(["--target", &env::var("TARGET").expect("cargo sets TARGET")]);
     if let Ok(linker) = env::var("RUSTC_LINKER") {
-        rustc.arg("-C").arg(format!("linker={linker}"));
+        rustc.arg(format!("-Clinker={linker}"));
     }
-    rustc.args(
-        env::var("CARGO_ENCODED_RUSTFLAGS")
-            .unwrap_or_default()
-            .split('\x1f')
-            .filter(|flag| !flag.is_empty()),
-    );
-    rustc.arg("-o").arg(out.join("libempty.so")).arg(&source);
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    rustc.args(flags.split('\x1f').filter(|flag| !flag.is_empty()));
+    rustc.args(["--crate-type=cdylib", &format!("-Clink-arg={argument}"), "-o"]);
+    rustc.arg(out.join("libempty.so")).arg(source);
     rustc.output().is_ok_and(|output| output.status.success())
 }
