@@ -5,14 +5,18 @@
 //! - The unwinder is linked statically: loading libgcc_s.so is three quarters of what a preloaded
 //!   Rust library costs each exec. std asks for `-lgcc_s`; a linker script of that name on the
 //!   search path leads it to the archive.
-//! - What each exec pays for is left out: the C compiler's start files, which look four names up that are
-//!   nowhere (10 us), and, where the linker can, a segment of its own for constants (5 us). The start files
+//! - What each exec would pay for is left out: the C compiler's start files, with four names to look up
+//!   that are nowhere, and pages that need not be (`FEWER_PAGES`); figures in docs/cost.md. The start files
 //!   also have the address by which libc tells libraries apart: the beginning of the library will do.
 //! - The library is never unloaded: callers keep the addresses of its functions, and a thread is in it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
+
+/// Arguments of the linker that save each exec a mapping or a page fault: constants in one segment with
+/// code, and writable data on pages of its own. Not every linker knows them.
+const FEWER_PAGES: [&str; 2] = ["-Wl,--no-rosegment", "-Wl,-z,separate-loadable-segments"];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -25,11 +29,10 @@ fn main() {
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
     println!("cargo:rustc-cdylib-link-arg=-nostartfiles");
     println!("cargo:rustc-cdylib-link-arg=-Wl,--defsym=__dso_handle=__ehdr_start");
-    println!("cargo:rerun-if-env-changed=TRIAL");
-    for argument in env::var("TRIAL").unwrap_or_default().split_whitespace() {
+    for argument in FEWER_PAGES {
         if linker_takes(argument, &out) {
             println!("cargo:rustc-cdylib-link-arg={argument}");
-        } else { println!("cargo:warning=no {argument}"); }
+        }
     }
 
     if let Some(archive) = static_unwinder() {

@@ -31,6 +31,8 @@ const RUNNING: u8 = 2;
 const OFF: u8 = 3;
 
 static STATE: AtomicU8 = AtomicU8::new(DORMANT);
+// Among initialised data: every process looks here when it ends, and that page is in memory already.
+#[cfg_attr(not(test), unsafe(link_section = ".data"))]
 static AGENT: AtomicPtr<Agent> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The tap, alive in this process. Never freed: threads may use it until the process is gone.
