@@ -19,7 +19,7 @@ simulator=${NCCLTAP_REHEARSAL_PROTOTYPE:-$root/target/rehearsal}
 
 say() { echo "run.sh: $*" >&2; }
 
-(cd "$root" && cargo build --release --quiet -p nccltap-agent && cargo build --release --quiet -p nccltap)
+(cd "$root" && cargo build --release --quiet -p nccltap-agent -p nccltap-uplink && cargo build --release --quiet -p nccltap)
 tested=$(python3 -m unittest "$here/test_compare.py" 2>&1) || { echo "$tested"; exit 1; }
 
 if [ ! -d "$simulator" ]; then
