@@ -17,7 +17,9 @@
 mod account;
 mod bytes;
 pub mod counts;
+pub mod gpus;
 pub mod graphs;
+pub mod stack;
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
