@@ -1,6 +1,7 @@
 //! What stands in a ring file, as messages: said alike by the agent that writes the file and by the
 //! collector that reads what a dead process has left.
 
+use crate::functions::Library;
 use crate::ringfile::{
     AnchorEntry, CommunicatorEntry, ManifestEntry, ManifestOperation, NO_COMMUNICATOR, text,
 };
@@ -60,6 +61,15 @@ impl From<&ManifestOperation> for v1::ManifestOperation {
             group: entry.group,
             times: entry.times,
             conditional: entry.conditional != 0,
+        }
+    }
+}
+
+impl From<Library> for v1::LibraryKind {
+    fn from(library: Library) -> Self {
+        match library {
+            Library::Nccl => Self::Nccl,
+            Library::CudaRuntime => Self::CudaRuntime,
         }
     }
 }

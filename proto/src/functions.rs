@@ -86,7 +86,7 @@ macro_rules! wrapped_functions {
         // CUDA graphs, put together.
         48 cudaGraphClone(clone: NewGraph, graph: Graph) = GraphClone, "10.0";
         49 cudaGraphAddChildGraphNode(node: NewNode, graph: Graph, dependencies: Opaque, count: Size, child: ChildGraph) = GraphAddChild, "10.0";
-        50 cudaGraphAddNode(node: NewNode, graph: Graph, dependencies: Opaque, edges_or_count: Size, count_or_params: NodeParams, params: NodeParams) = GraphAddNode, "12.2";
+        50 cudaGraphAddNode(node: NewNode, graph: Graph, dependencies: Opaque, edges_or_count: Size, count_or_params: EarlyNodeParams, params: NodeParams) = GraphAddNode, "12.2";
         51 cudaGraphAddNode_v2(node: NewNode, graph: Graph, dependencies: Opaque, edges: Opaque, count: Size, params: NodeParams) = GraphAddNode, "12.3";
         52 cudaGraphDestroyNode(node: Node) = GraphDestroyNode, "10.0";
         53 cudaGraphDestroy(graph: Graph) = GraphDestroy, "10.0";

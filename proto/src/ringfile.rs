@@ -64,7 +64,7 @@ pub const FUNCTIONS: usize = 128;
 pub const MANIFESTS: usize = 4096;
 
 /// Operations that all manifests of a process can have together; what is repeated counts once.
-pub const MANIFEST_OPERATIONS: usize = 65_536;
+pub const MANIFEST_OPERATIONS: usize = 32_768;
 
 /// Operations that one manifest can have.
 pub const LARGEST_MANIFEST: usize = 8192;
@@ -435,7 +435,8 @@ impl<'a> RingFile<'a> {
             let (first, count) = (entry.first as usize, entry.operations as usize);
             let there = count <= LARGEST_MANIFEST && first + count <= MANIFEST_OPERATIONS;
             (entry.ready == 1 && there).then(|| {
-                let all = (first..first + count).map(|at| read(bytes, Layout::manifest_operation(at)));
+                let all =
+                    (first..first + count).map(|at| read(bytes, Layout::manifest_operation(at)));
                 (index + 1, entry, all.collect())
             })
         })

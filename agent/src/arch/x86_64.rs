@@ -111,8 +111,8 @@ pub(crate) const ABSENT: usize = 1;
 
 /// Makes a look-up function of the dlsym family.
 ///
-/// A name that does not begin with `n` goes straight on by a tail jump: the caller's return address
-/// stays on the stack, so RTLD_NEXT still means the caller. Otherwise `$hook(handle, name,
+/// A name that begins with neither `n` nor `cu` goes straight on by a tail jump: the caller's return
+/// address stays on the stack, so RTLD_NEXT still means the caller. Otherwise `$hook(handle, name,
 /// version)` decides: an address, [`PASS_ON`] or [`ABSENT`].
 macro_rules! lookup {
     ($name:ident, $real:path, $hook:path, $resolve:path) => {
@@ -125,6 +125,8 @@ macro_rules! lookup {
                 "je 2f",
                 "cmp byte ptr [rsi], 110",
                 "je 4f",
+                "cmp byte ptr [rsi], 99",
+                "je 5f",
                 "2:",
                 "mov rax, qword ptr [rip + {real}]",
                 "test rax, rax",
@@ -155,6 +157,10 @@ macro_rules! lookup {
                 "cmp rax, 1",
                 "je 6f",
                 "ret",
+                "5:",
+                "cmp byte ptr [rsi + 1], 117",
+                "je 4b",
+                "jmp 2b",
                 "6:",
                 "xor eax, eax",
                 "ret",
