@@ -87,8 +87,8 @@ pub(crate) fn status(stream: *mut c_void) -> Status {
     }
 }
 
-/// Asks the runtime, unless an error waits there for the host: if asking failed too, that would take its
-/// place.
+/// Asks the runtime. To ask sets no error but where the stream is none, which NCCL is about to find too;
+/// such an error is taken away again, so that the host finds the one that was there before, if none was.
 fn ask_runtime(stream: *mut c_void, status: &mut c_int, id: &mut u64) -> bool {
     let Some(library) = RUNTIME.load(Acquire).checked_sub(1) else { return false };
     let getter = |name| libraries::cuda_getter(library, name);
@@ -105,12 +105,10 @@ fn ask_runtime(stream: *mut c_void, status: &mut c_int, id: &mut u64) -> bool {
         let ask = std::mem::transmute::<usize, AskRuntime>(ask);
         let peek = std::mem::transmute::<usize, LastError>(peek);
         let take = std::mem::transmute::<usize, LastError>(take);
-        if peek() != 0 {
-            return false;
-        }
+        let waiting = peek();
         let null = std::ptr::null_mut();
         let answered = ask(stream, status, id, null, null, null, null) == 0;
-        if !answered {
+        if !answered && waiting == 0 {
             take();
         }
         answered
