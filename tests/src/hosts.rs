@@ -54,6 +54,27 @@ pub fn simulated_nccl() -> &'static Installed {
     })
 }
 
+/// A second copy of the simulated NCCL, under a name of its own: the loader keeps both, and a library is
+/// linked to one or the other.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn second_nccl() -> PathBuf {
+    let first = &simulated_nccl().library;
+    let second = first.with_file_name("libnccl.so.3");
+    if !second.exists() {
+        let (name, other) = (b"libnccl.so.2\0", b"libnccl.so.3\0");
+        let mut bytes = fs::read(first).expect("the simulated NCCL is installed");
+        let at = bytes.windows(name.len()).position(|bytes| bytes == name);
+        let at = at.expect("the library has its name in it");
+        bytes[at..at + other.len()].copy_from_slice(other);
+        let draft = second.with_extension(unique());
+        fs::write(&draft, bytes).expect("the target directory can be written");
+        fs::rename(&draft, &second).expect("a file can be renamed in its directory");
+    }
+    second
+}
+
 /// The program that `tests/hosts/NAME.c` (or `.cpp`) becomes, compiled unless it has been.
 pub fn program(name: &str, linkage: Linkage) -> PathBuf {
     let source = match source(name).exists() {
@@ -63,7 +84,7 @@ pub fn program(name: &str, linkage: Linkage) -> PathBuf {
     compile(&source, &format!("{name}-{linkage:?}"), |command| {
         command.args(linkage.arguments()).arg("-I").arg(source.parent().unwrap_or(&source));
         if linkage != Linkage::None {
-            link(command);
+            link(command, &simulated_nccl().library);
         }
     })
 }
@@ -81,8 +102,13 @@ pub fn cuda_program(name: &str, linkage: Linkage, release: u32) -> PathBuf {
 
 /// The shared library that `tests/hosts/NAME.c` becomes, linked to NCCL.
 pub fn library(name: &str) -> PathBuf {
+    library_linked_to(name, &simulated_nccl().library)
+}
+
+/// The same, linked to one of several copies of NCCL.
+pub fn library_linked_to(name: &str, nccl: &Path) -> PathBuf {
     compile(&source(name), &format!("{name}.so"), |command| {
-        link(command.args(["-shared", "-fPIC"]))
+        link(command.args(["-shared", "-fPIC"]), nccl)
     })
 }
 
@@ -107,9 +133,9 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts").join(name).with_extension("c")
 }
 
-fn link(command: &mut Command) {
-    let library = &simulated_nccl().library;
-    command.arg("-L").arg(library.parent().unwrap_or(library)).arg("-l:libnccl.so.2");
+fn link(command: &mut Command, nccl: &Path) {
+    let name = nccl.file_name().unwrap_or_default().to_string_lossy();
+    command.arg("-L").arg(nccl.parent().unwrap_or(nccl)).arg(format!("-l:{name}"));
 }
 
 /// Compiles under a name made of everything that goes in, so that nothing is compiled twice and

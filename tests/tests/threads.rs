@@ -57,3 +57,11 @@ fn a_thread_can_be_cancelled_inside_nccl() {
     assert_eq!((ledger.of("AllReduce"), ledger.of("AllGather")), (11, 0));
     assert!(process.in_flight.is_empty(), "the thread is gone, and its call with it: {process:?}");
 }
+
+#[test]
+fn a_thread_that_is_to_be_cancelled_makes_its_communicator_first() {
+    let stage = Stage::new();
+    let collector = stage.collector();
+    stage.host("cancelled_early", Linkage::Lazy).run().succeeded();
+    assert_eq!(stage.ledger_equals_ground_truth(&collector).total(), 11);
+}
