@@ -7,6 +7,7 @@
 //! ours, which is linked statically and knows nothing of the other, and the process would abort.
 #![allow(unsafe_code)]
 
+use crate::arch;
 use crate::clock;
 use crate::communicators::Creation;
 use crate::ffi::*;
@@ -49,7 +50,7 @@ macro_rules! define_hooks {
                 let real = unsafe {
                     std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn($($type),*) -> c_int>(address)
                 };
-                around(library, FUNCTION, &call, #[inline(always)] || {
+                around(library, FUNCTION, &call, #[inline(always)] move || {
                     // SAFETY: the caller's own arguments.
                     unsafe { real($($argument),*) }
                 })
@@ -250,24 +251,53 @@ fn recorded(
 }
 
 /// The same while a capture is open somewhere: the call may go to a graph.
-#[cold]
-#[inline(never)]
+///
+/// Inlined for the sake of the other path: what a function that is not inlined is given by reference,
+/// every call would write to the stack.
+#[inline(always)]
 fn recorded_while_capturing(
     library: usize,
     function: Function,
     call: &Call,
     real: impl FnOnce() -> c_int,
 ) -> c_int {
-    let destination = graphs::destination(call.stream);
-    let opened = record::begin(function.id(), call, flags(destination));
+    let Call { count, datatype, reduction, peer, communicator, stream, .. } = *call;
+    let call = Call { count, datatype, reduction, peer, communicator, stream, ..Call::new() };
+    let capturing = Capturing::begin(arch::stack_pointer(), library, function, &call);
     let result = real();
-    if opened {
-        record::finish(library, call.communicator, result);
-    }
-    if destination.is_capture() && is_taken(result) {
-        graphs::captured(destination, library, function.id(), call, record::group());
-    }
+    capturing.finish(&call, result);
     result
+}
+
+/// A call under way while a capture is open. A plain value: it lives across the call of NCCL.
+#[derive(Clone, Copy)]
+struct Capturing {
+    library: usize,
+    function: Function,
+    destination: Destination,
+    opened: bool,
+}
+
+impl Capturing {
+    #[cold]
+    #[inline(never)]
+    fn begin(frame: usize, library: usize, function: Function, call: &Call) -> Self {
+        let destination = graphs::destination(call.stream);
+        let opened = record::begin_at(frame, function.id(), call, flags(destination));
+        Self { library, function, destination, opened }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn finish(self, call: &Call, result: c_int) {
+        let Self { library, function, destination, opened } = self;
+        if opened {
+            record::finish(library, call.communicator, result);
+        }
+        if destination.is_capture() && is_taken(result) {
+            graphs::captured(destination, library, function.id(), call, record::group());
+        }
+    }
 }
 
 fn flags(destination: Destination) -> u8 {

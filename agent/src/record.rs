@@ -20,9 +20,14 @@ const MOST_GROUPS: u16 = CAPTURED as u16 - 1;
 /// opened: then [`finish`] must follow.
 #[inline(always)]
 pub(crate) fn begin(function: u16, call: &Call, flags: u8) -> bool {
+    begin_at(arch::stack_pointer(), function, call, flags)
+}
+
+/// The same for a wrapper whose stack stands at `frame`.
+#[inline(always)]
+pub(crate) fn begin_at(frame: usize, function: u16, call: &Call, flags: u8) -> bool {
     // SAFETY: the reference ends before NCCL is called.
     let state = unsafe { State::current() };
-    let frame = arch::stack_pointer();
     if (!state.producer.is_some() || state.frame != 0) && !may_record(state, call, frame) {
         return false;
     }

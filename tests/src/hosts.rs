@@ -94,7 +94,7 @@ pub fn cuda_program(name: &str, linkage: Linkage, release: u32) -> PathBuf {
     compile(&source(name), &format!("{name}-{linkage:?}-cuda{release}"), |command| {
         command.args(linkage.arguments()).arg(format!("-DCUDART_VERSION={release}000"));
         if linkage != Linkage::None {
-            link(command);
+            link(command, &simulated_nccl().library);
             command.arg(format!("-l:libcudart.so.{release}"));
         }
     })
