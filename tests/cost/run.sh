@@ -17,15 +17,17 @@ work=$(mktemp -d)
 collector=
 trap '[ -z "$collector" ] || kill "$collector" 2>/dev/null; wait 2>/dev/null; rm -rf "$work"' EXIT
 
-# The simulated NCCL, as the rehearsal crate carries it.
+# The simulated NCCL and CUDA, as the rehearsal crate carries them.
 nccl=$(cargo build --release --message-format=json-render-diagnostics --quiet -p nccltap-rehearsal |
   sed -n 's/.*"reason":"build-script-executed".*nccltap-rehearsal.*"out_dir":"\([^"]*\)".*/\1/p' | tail -n 1)
-cp "$nccl/libnccl.so.2" "$work/"
-cp rehearsal/nccl/nccl.h "$work/"
+cp "$nccl"/libnccl.so.2 "$nccl"/librehearsal.so.1 "$nccl"/libcudart.so.12 "$work/"
+cp rehearsal/nccl/nccl.h rehearsal/cuda/runtime/cuda_runtime.h "$work/"
 for program in call_cost dlsym_cost exec_cost one_call; do
   gcc -O2 -I"$work" -o "$work/$program" "tests/cost/$program.c" -L"$work" -l:libnccl.so.2 -ldl
 done
-export LD_LIBRARY_PATH=$work NCCLTAP_REHEARSAL=1
+gcc -O2 -I"$work" -o "$work/launch_cost" tests/cost/launch_cost.c -L"$work" -l:libnccl.so.2 -l:libcudart.so.12 \
+  -Wl,-rpath-link,"$work"
+export LD_LIBRARY_PATH=$work NCCLTAP_REHEARSAL=1 NCCLTAP_REHEARSAL_SAID=1
 
 start_collector() {
   target/release/nccltap serve --listen "unix:$work/collector.sock" --http 127.0.0.1:0 >"$work/serve" 2>/dev/null &
@@ -45,6 +47,10 @@ start_collector
 echo "== per call, with the drain thread and a collector running"
 tapped "$work/call_cost" "$calls" "$rounds"
 
+echo "== per launch of a CUDA graph, in ticks: without the tap, and with it"
+"$work/launch_cost" "$calls" | sed 's/^/  plain:  /'
+tapped "$work/launch_cost" "$calls" | sed 's/^/  tapped: /'
+
 echo "== look-ups"
 "$work/dlsym_cost" 1000000 "$rounds" | sed 's/^/  plain:  /'
 tapped "$work/dlsym_cost" 1000000 "$rounds" | sed 's/^/  tapped: /'
@@ -61,4 +67,10 @@ if command -v valgrind >/dev/null; then
   with() { NCCLTAP_RING_RECORDS=1048576 NCCLTAP_COLLECTOR=unix:/nowhere LD_PRELOAD=$tap instructions "$@"; }
   tapped=$((($(with "$work/one_call" 101000) - $(with "$work/one_call" 1000)) / 100000))
   echo "  plain $plain, tapped $tapped, added $((tapped - plain))"
+  echo "== instructions per launch of a graph, from the difference of 11,000 and 1,000 launches"
+  for size in 1 160; do
+    plain=$((($(instructions "$work/launch_cost" 11000 $size) - $(instructions "$work/launch_cost" 1000 $size)) / 10000))
+    tapped=$((($(with "$work/launch_cost" 11000 $size) - $(with "$work/launch_cost" 1000 $size)) / 10000))
+    echo "  $size operations: plain $plain, tapped $tapped, added $((tapped - plain))"
+  done
 fi
