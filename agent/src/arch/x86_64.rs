@@ -113,7 +113,7 @@ pub(crate) const ABSENT: usize = 1;
 ///
 /// A name that begins with neither `n` nor `cu` goes straight on by a tail jump: the caller's return
 /// address stays on the stack, so RTLD_NEXT still means the caller. Otherwise `$hook(handle, name,
-/// version)` decides: an address, [`PASS_ON`] or [`ABSENT`].
+/// version, return address)` decides: an address, [`PASS_ON`] or [`ABSENT`].
 macro_rules! lookup {
     ($name:ident, $real:path, $hook:path, $resolve:path) => {
         #[unsafe(naked)]
@@ -145,6 +145,7 @@ macro_rules! lookup {
                 "je 6f",
                 "jmp rax",
                 "4:",
+                "mov rcx, [rsp]",
                 "push rdi",
                 "push rsi",
                 "push rdx",

@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 use crate::arch::{ABSENT, PASS_ON, lookup};
+use crate::faults::{self, Fault};
 use crate::hook;
 use crate::resolve::{elf, libraries};
 use crate::shield::Unseen;
@@ -40,9 +41,15 @@ unsafe extern "C" fn find_next() {
 }
 
 /// Decides about `dlsym(handle, name)`.
-unsafe extern "C" fn hook_dlsym(handle: *mut c_void, name: *const c_char) -> usize {
+unsafe extern "C" fn hook_dlsym(
+    handle: *mut c_void,
+    name: *const c_char,
+    _version: *const c_char,
+    caller: usize,
+) -> usize {
     // SAFETY: the trampoline hands on the caller's arguments; the name is a C string.
-    let Some(function) = hook::by_name(unsafe { CStr::from_ptr(name) }) else { return PASS_ON };
+    let asked = unsafe { CStr::from_ptr(name) };
+    let Some(function) = hook::by_name(asked) else { return passed_on(asked, caller) };
     let find = || {
         if NEXT_DLSYM.load(Acquire) == 0 {
             // SAFETY: needs nothing.
@@ -63,9 +70,11 @@ unsafe extern "C" fn hook_dlvsym(
     handle: *mut c_void,
     name: *const c_char,
     version: *const c_char,
+    caller: usize,
 ) -> usize {
     // SAFETY: as above.
-    let Some(function) = hook::by_name(unsafe { CStr::from_ptr(name) }) else { return PASS_ON };
+    let asked = unsafe { CStr::from_ptr(name) };
+    let Some(function) = hook::by_name(asked) else { return passed_on(asked, caller) };
     let find = || {
         if NEXT_DLVSYM.load(Acquire) == 0 {
             // SAFETY: needs nothing.
@@ -79,6 +88,18 @@ unsafe extern "C" fn hook_dlvsym(
         unsafe { std::mem::transmute::<usize, Dlvsym>(next)(handle, name, version) }
     };
     decide(handle, function, &find)
+}
+
+/// What the caller gets for a function that is not ours. Who takes the driver's own launch of graphs launches
+/// what is not seen, unless it is the runtime, or NCCL, which has one inside.
+fn passed_on(name: &CStr, caller: usize) -> usize {
+    if matches!(name.to_bytes(), b"cuGraphLaunch" | b"cuGraphLaunch_ptsz") {
+        let _unseen = Unseen::new();
+        if shielded(|| libraries::is_library(caller)) == Some(false) {
+            faults::count(Fault::DriverGraphs);
+        }
+    }
+    PASS_ON
 }
 
 /// What the caller gets for a function of the table.

@@ -2,6 +2,7 @@
 
 use crate::outputs::processes::{LibraryView, ProcessView};
 use crate::outputs::text::grouped;
+use nccltap_proto::faults::Fault;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -98,6 +99,12 @@ impl Findings {
         }
         for setting in &process.settings_problems {
             self.bad(format!("{who}: {} is not in force: {}", setting.name, setting.problem));
+        }
+        if process.faults.contains_key(Fault::DriverGraphs.name()) {
+            self.bad(format!(
+                "{who}: it takes cuGraphLaunch from the CUDA driver: graphs that it captures and launches so, \
+                 past the CUDA runtime, are not seen"
+            ));
         }
         for (fault, count) in &process.faults {
             self.note(format!("{who}: the tap stepped around {fault}: {}", grouped(*count)));
