@@ -12,6 +12,8 @@
 #![forbid(unsafe_code)]
 
 pub mod counts;
+pub mod engines;
+pub mod models;
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};

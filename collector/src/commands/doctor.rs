@@ -116,7 +116,7 @@ async fn observe(
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
     let own = PrivateCollector::start(None).await?;
-    let mut environment = own.environment(library)?;
+    let mut environment = own.environment(library, std::env::var_os("LD_PRELOAD").as_deref())?;
     environment.push(("NCCLTAP_START", "call".into()));
     let mut signals = Signals::catch()?;
     let Ok(mut child) = spawn(command, environment) else {

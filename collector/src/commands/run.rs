@@ -24,17 +24,8 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(10);
 /// command's, 128 + N when signal N ended it. LD_PRELOAD is joined, not replaced.
 #[derive(Debug, clap::Args)]
 pub(super) struct Run {
-    /// Keep every message in FILE, for `nccltap report FILE`; a file that exists is not overwritten
-    #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
-
-    /// Print no report
-    #[arg(long)]
-    quiet: bool,
-
-    /// Write the rows of the report to FILE, as `nccltap report --format json` prints them
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    #[command(flatten)]
+    keep: Keep,
 
     /// Report to this collector, which is running already; its report is `nccltap report`'s to
     /// print. By default the command gets a collector of its own
@@ -46,44 +37,34 @@ pub(super) struct Run {
     command: Vec<OsString>,
 }
 
+/// What is kept of what a command did.
+#[derive(Debug, clap::Args)]
+pub(super) struct Keep {
+    /// Keep every message in FILE, for `nccltap report FILE`; a file that exists is not overwritten
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+
+    /// Print no report
+    #[arg(long)]
+    quiet: bool,
+
+    /// Write the rows of the report to FILE, as `nccltap report --format json` prints them
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// Variables of a command's environment, beyond those it inherits.
+pub(super) type Environment = Vec<(&'static str, OsString)>;
+
 impl Run {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let library = find_library()?;
         runtime()?.block_on(async {
             match &self.collector {
                 Some(address) => self.with(address, &library).await,
-                None => self.with_own(&library).await,
+                None => with_own(&self.command, Environment::new(), &self.keep, &library).await,
             }
         })
-    }
-
-    async fn with_own(&self, library: &Path) -> anyhow::Result<ExitCode> {
-        let own = PrivateCollector::start(self.record.as_deref()).await?;
-        let mut signals = Signals::catch()?;
-        let ended = match spawn(&self.command, own.environment(library)?) {
-            Ok(child) => supervise(child, &mut signals).await?,
-            Err(code) => return Ok(code),
-        };
-        let running = tokio::select! {
-            running = own.settle(SETTLE_WITHIN) => running,
-            // Whoever does not want to wait sees what there is.
-            _ = signals.next() => 0,
-        };
-        if !self.quiet {
-            eprint!("\n{}", own.report());
-            if running > 0 {
-                eprintln!(
-                    "warning: {running} processes have not ended; what they do from now on is in \
-                     no report"
-                );
-            }
-        }
-        if let Some(path) = &self.report {
-            std::fs::write(path, json(&own.rows(View::Operations))?)
-                .with_context(|| format!("the report cannot be written to {}", path.display()))?;
-        }
-        own.stop().await?;
-        Ok(exit_code(ended))
     }
 
     async fn with(&self, address: &Address, library: &Path) -> anyhow::Result<ExitCode> {
@@ -100,18 +81,56 @@ impl Run {
             Ok(child) => supervise(child, &mut signals).await?,
             Err(code) => return Ok(code),
         };
-        if !self.quiet {
+        if !self.keep.quiet {
             eprintln!("\nThe counts are at the collector: nccltap report --collector {address}");
         }
         Ok(exit_code(ended))
     }
 }
 
-/// Starts a command. One that cannot be started gives the exit code that a shell would.
-pub(super) fn spawn(
+/// Runs a command with the tap and a collector of its own, and keeps what is to be kept. An
+/// `LD_PRELOAD` in `environment` takes the place of the inherited one; the tap joins it.
+pub(super) async fn with_own(
     command: &[OsString],
-    environment: Vec<(&'static str, OsString)>,
-) -> Result<Child, ExitCode> {
+    mut environment: Environment,
+    keep: &Keep,
+    library: &Path,
+) -> anyhow::Result<ExitCode> {
+    let own = PrivateCollector::start(keep.record.as_deref()).await?;
+    let preload = match environment.iter().position(|(name, _)| *name == "LD_PRELOAD") {
+        Some(index) => Some(environment.remove(index).1),
+        None => std::env::var_os("LD_PRELOAD"),
+    };
+    environment.extend(own.environment(library, preload.as_deref())?);
+    let mut signals = Signals::catch()?;
+    let ended = match spawn(command, environment) {
+        Ok(child) => supervise(child, &mut signals).await?,
+        Err(code) => return Ok(code),
+    };
+    let running = tokio::select! {
+        running = own.settle(SETTLE_WITHIN) => running,
+        // Whoever does not want to wait sees what there is.
+        _ = signals.next() => 0,
+    };
+    if !keep.quiet {
+        eprint!("\n{}", own.report());
+        if running > 0 {
+            eprintln!(
+                "warning: {running} processes have not ended; what they do from now on is in \
+                 no report"
+            );
+        }
+    }
+    if let Some(path) = &keep.report {
+        std::fs::write(path, json(&own.rows(View::Operations))?)
+            .with_context(|| format!("the report cannot be written to {}", path.display()))?;
+    }
+    own.stop().await?;
+    Ok(exit_code(ended))
+}
+
+/// Starts a command. One that cannot be started gives the exit code that a shell would.
+pub(super) fn spawn(command: &[OsString], environment: Environment) -> Result<Child, ExitCode> {
     let Some((program, arguments)) = command.split_first() else { return Err(ExitCode::from(2)) };
     Command::new(program).args(arguments).envs(environment).spawn().map_err(|error| {
         eprintln!("nccltap: {} cannot be run: {error}", Path::new(program).display());
