@@ -123,13 +123,12 @@ impl FromStr for Wanted {
         let Some(oldest) = releases.peek().copied() else {
             bail!("`{package}` is no engine that is known here; known: {}", known());
         };
-        let newest = releases.clone().last().unwrap_or(oldest);
+        let newest = releases.clone().next_back().unwrap_or(oldest);
         let version = version.unwrap_or(newest.version);
         let number = numbers(version)
             .with_context(|| format!("`{version}` is no version; give it as {DEFAULT}"))?;
         let like = releases
-            .filter(|release| numbers(release.version).is_some_and(|known| known <= number))
-            .last()
+            .rfind(|release| numbers(release.version).is_some_and(|known| known <= number))
             .unwrap_or(oldest);
         Ok(Self { version: version.to_owned(), like })
     }

@@ -129,7 +129,7 @@ REHEARSAL: all 8 GPUs (h100) are SIMULATED. Kernels compute nothing: answers and
         let peak = Peak { bytes: 3 << 30, processes: 9 };
         assert_eq!(
             closing(Duration::from_millis(31_240), peak),
-            "REHEARSAL: 31.2 s, at most 3.0 GiB resident in 9 processes; all GPUs were simulated."
+            "REHEARSAL: 31.2 s, at most 3.00 GiB resident in 9 processes; all GPUs were simulated."
         );
     }
 }

@@ -100,13 +100,12 @@ impl Rehearse {
             }
         );
         let began = Instant::now();
-        let code = runtime()?.block_on(async {
+        runtime()?.block_on(async {
             let watch = Watch::start();
             let code = with_own(&command, environment, &self.keep, &library).await;
             eprintln!("{}", announcement::closing(began.elapsed(), watch.stop().await));
             code
-        });
-        code
+        })
     }
 
     /// The model that the command is to load, if it is to come from here.
