@@ -145,7 +145,12 @@ impl Process {
                 if let Some(last) = &goodbye.last {
                     self.report(last);
                 }
-                self.life = if recovered { Life::Recovered } else { Life::Ended };
+                // What a process did after its own Goodbye stands in its file; it ended all the same.
+                self.life = match self.life {
+                    Life::Running if recovered => Life::Recovered,
+                    life if recovered => life,
+                    _ => Life::Ended,
+                };
                 self.timeline.finish(!recovered, &mut self.ledger);
             }
         }

@@ -25,7 +25,7 @@ cp rehearsal/nccl/nccl.h "$work/"
 for program in call_cost dlsym_cost exec_cost one_call; do
   gcc -O2 -I"$work" -o "$work/$program" "tests/cost/$program.c" -L"$work" -l:libnccl.so.2 -ldl
 done
-export LD_LIBRARY_PATH=$work
+export LD_LIBRARY_PATH=$work NCCLTAP_REHEARSAL=1
 
 start_collector() {
   target/release/nccltap serve --listen "unix:$work/collector.sock" --http 127.0.0.1:0 >"$work/serve" 2>/dev/null &

@@ -75,7 +75,8 @@ impl Stage {
 
     /// `program`, with the simulated NCCL in reach but no tap.
     pub fn untapped(&self, program: impl AsRef<Path>) -> Host {
-        Host::new(program.as_ref(), self.path()).env("NCCLSIM_COUNTS_DIR", self.counts_directory())
+        Host::new(program.as_ref(), self.path())
+            .env("NCCLTAP_REHEARSAL_COUNTS_DIR", self.counts_directory())
     }
 
     /// `program` with the tap in it.

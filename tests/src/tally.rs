@@ -204,10 +204,12 @@ mod tests {
             count: 64,
             datatype: 9,
             peer: 0,
+            capture: 0,
             asked: 9,
             returned: 8,
             failed: 1,
             discarded: 2,
+            replayed: 0,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::private::PrivateCollector;
 use anyhow::{Context, bail};
 use nccltap_proto::{Datatype, Function};
 use nccltap_rehearsal::counts::Counts;
+use nccltap_rehearsal::{COUNTS_DIRECTORY, SWITCH};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -77,7 +78,8 @@ impl Demo {
                 .arg(stage.join("ids"))
                 .envs(environment.iter().map(|(name, value)| (name, value)))
                 .env("NCCLTAP_JOB", "demo")
-                .env("NCCLSIM_COUNTS_DIR", &stage)
+                .env(SWITCH.0, SWITCH.1)
+                .env(COUNTS_DIRECTORY, &stage)
                 .stdin(Stdio::null())
                 .kill_on_drop(true)
                 .spawn()

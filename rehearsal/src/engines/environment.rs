@@ -5,9 +5,6 @@ use super::installed::Engine;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// Set in every process of a rehearsal, to what is simulated.
-pub const MARK: &str = "NCCLTAP_REHEARSAL";
-
 /// The model's folder, for programs that load it themselves.
 pub const MODEL: &str = "NCCLTAP_REHEARSAL_MODEL";
 

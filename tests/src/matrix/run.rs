@@ -4,6 +4,7 @@ use super::rows::{Row, Way};
 use super::verdict::{Verdict, truth};
 use crate::artifacts::built;
 use crate::tally::Tally;
+use nccltap_rehearsal::COUNTS_DIRECTORY;
 use nccltap_rehearsal::counts::Counts;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::json;
@@ -148,7 +149,7 @@ fn rehearse(row: &Row, place: &Place) -> Command {
     let mut command = Command::new(&built().command);
     command
         .env("NCCLTAP_LIBRARY", &built().tap)
-        .env("NCCLSIM_COUNTS_DIR", place.counts())
+        .env(COUNTS_DIRECTORY, place.counts())
         .args(["rehearse", "--quiet", "--engine", row.engine, "--model-config", row.model])
         .args(["--gpus-per-node", &row.gpus().to_string(), "--report"])
         .arg(place.report());

@@ -11,6 +11,7 @@ use crate::preload::find_library;
 use announcement::Announcement;
 use anyhow::{Context, bail};
 use memory::Watch;
+use nccltap_rehearsal::SWITCH;
 use nccltap_rehearsal::engines::catalog::Wanted;
 use nccltap_rehearsal::engines::command_line::{MODEL, adapted, named_model};
 use nccltap_rehearsal::engines::environment::{self, environment};
@@ -159,7 +160,7 @@ impl Rehearse {
         let inherited = |name: &str| std::env::var_os(name);
         let mut variables = environment(engine, wanted.like, &inherited);
         variables.extend(prototype::stack(&engine.stack(), self.gpus_per_node, &inherited)?);
-        variables.push((environment::MARK, format!("{} {}", self.gpus_per_node, self.gpu).into()));
+        variables.push((SWITCH.0, SWITCH.1.into()));
         if let Some(model) = model {
             variables.push((environment::MODEL, model.folder.clone().into()));
         }
