@@ -9,9 +9,12 @@ use crate::private::PrivateCollector;
 use anyhow::Context;
 use nccltap_proto::address::Address;
 use std::ffi::OsString;
+use std::future::{Future, poll_fn};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::{ExitCode, ExitStatus};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
@@ -62,7 +65,10 @@ impl Run {
         runtime()?.block_on(async {
             match &self.collector {
                 Some(address) => self.with(address, &library).await,
-                None => with_own(&self.command, Environment::new(), &self.keep, &library).await,
+                None => {
+                    let command = std::slice::from_ref(&self.command);
+                    with_own(command, &Environment::new(), &self.keep, &library).await
+                }
             }
         })
     }
@@ -88,25 +94,36 @@ impl Run {
     }
 }
 
-/// Runs a command with the tap and a collector of its own, and keeps what is to be kept. An
-/// `LD_PRELOAD` in `environment` takes the place of the inherited one; the tap joins it.
+/// Runs commands that belong together with the tap and one collector of their own, and keeps what is
+/// to be kept. An `LD_PRELOAD` in `environment` takes the place of the inherited one; the tap joins
+/// it.
 pub(super) async fn with_own(
-    command: &[OsString],
-    mut environment: Environment,
+    commands: &[Vec<OsString>],
+    environment: &Environment,
     keep: &Keep,
     library: &Path,
 ) -> anyhow::Result<ExitCode> {
     let own = PrivateCollector::start(keep.record.as_deref()).await?;
+    let mut environment = environment.clone();
     let preload = match environment.iter().position(|(name, _)| *name == "LD_PRELOAD") {
         Some(index) => Some(environment.remove(index).1),
         None => std::env::var_os("LD_PRELOAD"),
     };
     environment.extend(own.environment(library, preload.as_deref())?);
     let mut signals = Signals::catch()?;
-    let ended = match spawn(command, environment) {
-        Ok(child) => supervise(child, &mut signals).await?,
-        Err(code) => return Ok(code),
-    };
+    let mut children = Vec::new();
+    for command in commands {
+        match spawn(command, environment.clone()) {
+            Ok(child) => children.push(child),
+            Err(code) => {
+                for child in &mut children {
+                    let _ = child.kill().await;
+                }
+                return Ok(code);
+            }
+        }
+    }
+    let ended = supervise_all(children, &mut signals).await?;
     let running = tokio::select! {
         running = own.settle(SETTLE_WITHIN) => running,
         // Whoever does not want to wait sees what there is.
@@ -139,20 +156,55 @@ pub(super) fn spawn(command: &[OsString], environment: Environment) -> Result<Ch
 }
 
 /// Waits for a command, and hands on the signals that come meanwhile.
-pub(super) async fn supervise(
-    mut child: Child,
-    signals: &mut Signals,
-) -> anyhow::Result<ExitStatus> {
+pub(super) async fn supervise(child: Child, signals: &mut Signals) -> anyhow::Result<ExitStatus> {
+    supervise_all(vec![child], signals).await
+}
+
+/// Waits for commands that belong together, and hands on the signals that come meanwhile. When the
+/// first of them ends, or any of them fails, the others are asked to end as well. Gives how the first
+/// that failed has ended, or else how the first has.
+async fn supervise_all(children: Vec<Child>, signals: &mut Signals) -> anyhow::Result<ExitStatus> {
+    let mut running: Vec<(usize, Child)> = children.into_iter().enumerate().collect();
+    let mut verdict: Option<ExitStatus> = None;
     loop {
         tokio::select! {
-            ended = child.wait() => return Ok(ended?),
-            signal = signals.next() => {
-                if let Some(pid) = child.id() {
-                    signals.hand_on(signal, pid);
+            (place, ended) = next_to_end(&mut running) => {
+                let (number, _) = running.remove(place);
+                let ended = ended?;
+                let decides = number == 0 || !ended.success();
+                if decides && verdict.is_none() {
+                    verdict = Some(ended);
                 }
+                if running.is_empty() {
+                    return verdict.context("no command was run");
+                }
+                if decides {
+                    pids(&running).for_each(Signals::ask_to_end);
+                }
+            }
+            signal = signals.next() => {
+                pids(&running).for_each(|pid| signals.hand_on(signal, pid));
             }
         }
     }
+}
+
+/// The children that have not been waited for.
+fn pids(running: &[(usize, Child)]) -> impl Iterator<Item = u32> {
+    running.iter().filter_map(|(_, child)| child.id())
+}
+
+/// The next child that ends, by its place.
+async fn next_to_end(running: &mut [(usize, Child)]) -> (usize, std::io::Result<ExitStatus>) {
+    poll_fn(|context| {
+        for (place, (_, child)) in running.iter_mut().enumerate() {
+            if let Poll::Ready(ended) = pin!(child.wait()).poll(context) {
+                return Poll::Ready((place, ended));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// The exit code that tells how a command ended.

@@ -12,6 +12,9 @@ use std::path::Path;
 /// Stands for the model's folder in any argument.
 pub const MODEL: &str = "{model}";
 
+/// Stands for the number of the node in any argument.
+pub const NODE: &str = "{node}";
+
 /// Loads a model without its weights.
 const DUMMY: (&str, &str) = ("--load-format", "dummy");
 
@@ -114,11 +117,7 @@ pub fn adapted(command: &[OsString], model: Option<&Model>, release: &Release) -
     let mut adapted = command.to_vec();
     if let Some(model) = model {
         let folder = model.folder.to_string_lossy();
-        for argument in &mut adapted {
-            if let Some(text) = argument.to_str().filter(|text| text.contains(MODEL)) {
-                *argument = text.replace(MODEL, &folder).into();
-            }
-        }
+        adapted = replaced(&adapted, MODEL, &folder);
         if let Some(place) = place(&adapted) {
             let argument = &mut adapted[place.index];
             let text = argument.to_string_lossy();
@@ -137,6 +136,20 @@ pub fn adapted(command: &[OsString], model: Option<&Model>, release: &Release) -
     add(DUMMY);
     release.options.iter().copied().for_each(add);
     adapted
+}
+
+/// The command as a node runs it.
+pub fn on_node(command: &[OsString], node: u32) -> Vec<OsString> {
+    replaced(command, NODE, &node.to_string())
+}
+
+/// A command with every `{word}` replaced.
+fn replaced(command: &[OsString], word: &str, by: &str) -> Vec<OsString> {
+    let argument = |argument: &OsString| match argument.to_str() {
+        Some(text) if text.contains(word) => text.replace(word, by).into(),
+        _ => argument.clone(),
+    };
+    command.iter().map(argument).collect()
 }
 
 /// Whether an option stands in a command. vLLM takes `_` for `-` in names.
@@ -230,6 +243,12 @@ mod tests {
     fn a_placeholder_is_a_model_too() {
         let expected = "vllm serve /m --served-model-name meta/L --load-format dummy";
         assert_eq!(adapted_to("vllm==0.20.0", "vllm serve {model}", true), expected);
+    }
+
+    #[test]
+    fn each_node_has_its_number() {
+        let command = words("vllm serve m --node-rank {node}");
+        assert_eq!(typed(&on_node(&command, 1)), "vllm serve m --node-rank 1");
     }
 
     #[test]

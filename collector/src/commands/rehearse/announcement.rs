@@ -12,7 +12,8 @@ use std::time::Duration;
 /// Says what is about to run, and that nothing of it is real but the calls.
 #[derive(Debug)]
 pub(super) struct Announcement<'a> {
-    pub(super) gpus: u32,
+    pub(super) nodes: u32,
+    pub(super) gpus_per_node: u32,
     pub(super) gpu: &'a str,
     pub(super) engine: &'a Engine,
     pub(super) model: Option<&'a Model>,
@@ -29,8 +30,16 @@ impl fmt::Display for Announcement<'_> {
             f,
             "REHEARSAL: all {} GPUs ({}) are SIMULATED. Kernels compute nothing: answers and times \
              mean nothing,\n           the calls of NCCL are those of a real run.",
-            self.gpus, self.gpu
+            self.nodes * self.gpus_per_node,
+            self.gpu
         )?;
+        if self.nodes > 1 {
+            writeln!(
+                f,
+                "  nodes    {} of {} GPUs, all on this machine",
+                self.nodes, self.gpus_per_node
+            )?;
+        }
         writeln!(
             f,
             "  engine   {} {}, in {}",
@@ -90,7 +99,8 @@ mod tests {
     fn a_server_is_announced_with_its_model_and_what_was_added() {
         let model = Model { folder: "/data/models/l".into(), name: "meta/L".to_owned() };
         let text = Announcement {
-            gpus: 8,
+            nodes: 1,
+            gpus_per_node: 8,
             gpu: "h100",
             engine: &engine(),
             model: Some(&model),
@@ -112,7 +122,8 @@ REHEARSAL: all 8 GPUs (h100) are SIMULATED. Kernels compute nothing: answers and
     fn a_script_is_told_how_to_do_without_weights() {
         let command = words("python run.py");
         let text = Announcement {
-            gpus: 2,
+            nodes: 2,
+            gpus_per_node: 4,
             gpu: "a100",
             engine: &engine(),
             model: None,
@@ -122,6 +133,8 @@ REHEARSAL: all 8 GPUs (h100) are SIMULATED. Kernels compute nothing: answers and
         .to_string();
         assert!(text.contains("load_format=\"dummy\""), "{text}");
         assert!(!text.contains("  command  "), "{text}");
+        assert!(text.starts_with("REHEARSAL: all 8 GPUs (a100)"), "{text}");
+        assert!(text.contains("  nodes    2 of 4 GPUs, all on this machine\n"), "{text}");
     }
 
     #[test]

@@ -9,11 +9,11 @@ use super::run::{Environment, Keep, with_own};
 use super::runtime;
 use crate::preload::find_library;
 use announcement::Announcement;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use memory::Watch;
 use nccltap_rehearsal::SWITCH;
 use nccltap_rehearsal::engines::catalog::Wanted;
-use nccltap_rehearsal::engines::command_line::{MODEL, adapted, named_model};
+use nccltap_rehearsal::engines::command_line::{MODEL, adapted, named_model, on_node};
 use nccltap_rehearsal::engines::environment::{self, environment};
 use nccltap_rehearsal::engines::installed::{self, Engine};
 use nccltap_rehearsal::engines::prototype;
@@ -44,11 +44,16 @@ pub(super) struct Rehearse {
     gpu: String,
 
     /// GPUs that a node has
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     gpus_per_node: u32,
 
+    /// Nodes: the command is started once for each, `{node}` in it standing for 0, 1, ... The exit
+    /// code is that of node 0, or of a node that fails before it ends
+    #[arg(long, value_name = "M", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    nodes: u32,
+
     /// An environment: a folder, or one of `nccltap rehearse list`. By default the one installed last
-    #[arg(long, value_name = "ENGINE", env = "NCCLTAP_REHEARSAL_ENGINE")]
+    #[arg(long, value_name = "ENGINE", env = "NCCLTAP_REHEARSAL_ENGINE", hide_env_values = true)]
     engine: Option<String>,
 
     /// The model: a preset, a `config.json`, or a folder that has one. No weights are needed
@@ -81,7 +86,8 @@ impl Rehearse {
     fn rehearse(&self) -> anyhow::Result<ExitCode> {
         let library = find_library()?;
         let home = installed::home()?;
-        let engine = installed::find(&home, self.engine.as_deref())?;
+        let engine =
+            installed::find(&home, self.engine.as_deref().filter(|engine| !engine.is_empty()))?;
         let wanted: Wanted =
             format!("{}=={}", engine.manifest.package, engine.manifest.version).parse()?;
         // The folder of a model that is nobody else's goes with this command.
@@ -92,7 +98,8 @@ impl Rehearse {
         eprint!(
             "{}",
             Announcement {
-                gpus: self.gpus_per_node,
+                nodes: self.nodes,
+                gpus_per_node: self.gpus_per_node,
                 gpu: &self.gpu,
                 engine: &engine,
                 model: model.as_ref(),
@@ -100,10 +107,11 @@ impl Rehearse {
                 command: &command,
             }
         );
+        let commands: Vec<_> = (0..self.nodes).map(|node| on_node(&command, node)).collect();
         let began = Instant::now();
         runtime()?.block_on(async {
             let watch = Watch::start();
-            let code = with_own(&command, environment, &self.keep, &library).await;
+            let code = with_own(&commands, &environment, &self.keep, &library).await;
             eprintln!("{}", announcement::closing(began.elapsed(), watch.stop().await));
             code
         })
@@ -154,9 +162,6 @@ impl Rehearse {
         wanted: &Wanted,
         model: Option<&Model>,
     ) -> anyhow::Result<Environment> {
-        if self.gpus_per_node == 0 {
-            bail!("a node has one GPU at least");
-        }
         let inherited = |name: &str| std::env::var_os(name);
         let mut variables = environment(engine, wanted.like, &inherited);
         variables.extend(prototype::stack(&engine.stack(), self.gpus_per_node, &inherited)?);
