@@ -1,6 +1,12 @@
 //! Builds the simulated libraries and the demo's program from C; `src/lib.rs` embeds them.
 
+// The table of GPUs, which the C sources get as a header.
+#[allow(dead_code, unreachable_pub)]
+#[path = "src/gpus.rs"]
+mod gpus;
+
 use std::env;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,6 +19,8 @@ fn main() {
         println!("cargo::rerun-if-changed={sources}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+
+    fs::write(out.join("gpus.h"), gpus_header()).expect("OUT_DIR can be written");
 
     // Default visibility only for the API, and every call of it from inside through the linkage
     // table: that is how NCCL is built, and what an interposing library meets. Unwind tables, so
@@ -36,6 +44,16 @@ fn main() {
             ],
         );
     }
+    // The same, and the rest of the stack, as objects: `src/stack` links them for an engine.
+    for (number, version) in RUNTIMES {
+        let version = format!("-DCUDART_VERSION={version}");
+        object(&out, &format!("cudart{number}.o"), &["cuda/runtime"], &[&version]);
+    }
+    object(&out, "cuda.o", &["cuda/driver"], &[]);
+    object(&out, "nvml.o", &["cuda/nvml"], &[]);
+    object(&out, "mathematics.o", &["cuda/math", "common"], &[]);
+    object(&out, "nccl.o", &["nccl", "common"], &["-fexceptions"]);
+
     compile(
         compiler()
             .args(["-Inccl", "demo/llama_rank.c", "-Wl,-z,lazy", "-Wl,-rpath,$ORIGIN"])
@@ -59,6 +77,45 @@ fn library(out: &Path, name: &str, directories: &[&str], further: &[String]) {
     );
 }
 
+/// Makes one object of all C sources in the directories, to be linked later.
+fn object(out: &Path, name: &str, directories: &[&str], further: &[&str]) {
+    compile(
+        compiler()
+            .args(["-r", "-nostdlib", "-fPIC", "-fvisibility=hidden"])
+            .args(directories.iter().flat_map(|directory| sources(directory)))
+            .args(further)
+            .arg("-o")
+            .arg(out.join(name)),
+    );
+}
+
+fn gpus_header() -> String {
+    let mut rows = String::new();
+    for gpu in gpus::PROFILES {
+        let (major, minor) = gpu.compute_capability;
+        let (links, link_version) = gpu.nvlinks;
+        let numbers = [
+            u64::from(major),
+            u64::from(minor),
+            gpu.memory_mib,
+            u64::from(gpu.multiprocessors),
+            u64::from(gpu.l2_kib),
+            u64::from(gpu.shared_per_multiprocessor_kib),
+            u64::from(gpu.shared_per_block_kib),
+            u64::from(gpu.clock_khz),
+            u64::from(gpu.memory_clock_khz),
+            u64::from(gpu.memory_bus_bits),
+            u64::from(links),
+            u64::from(link_version),
+            u64::from(gpu.cores),
+            u64::from(gpu.architecture),
+        ];
+        let numbers = numbers.map(|number| number.to_string()).join(", ");
+        let _ = writeln!(rows, "    {{\"{}\", \"{}\", {numbers}}},", gpu.key, gpu.name);
+    }
+    format!("static const struct sim_gpu gpus[] = {{\n{rows}}};\n")
+}
+
 fn sources(directory: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(directory).unwrap_or_else(|error| panic!("{directory}: {error}"));
     let mut files: Vec<_> = files.flatten().map(|entry| entry.path()).collect();
@@ -69,8 +126,9 @@ fn sources(directory: &str) -> Vec<PathBuf> {
 
 /// The C compiler, for the target, with what all sources are compiled with.
 fn compiler() -> Command {
-    let tool = cc::Build::new().opt_level(2).debug(false).warnings(false).get_compiler();
+    let tool = cc::Build::new().opt_level(2).debug(false).get_compiler();
     let mut command = tool.to_command();
+    command.arg("-I").arg(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     command.args(["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"]);
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
     command
@@ -80,5 +138,5 @@ fn compile(command: &mut Command) {
     let done = command.status().unwrap_or_else(|error| {
         panic!("the C compiler cannot be run ({error}); install gcc or set CC")
     });
-    assert!(done.success(), "{command:?} failed: {done}");
+    assert!(done.success(), "the C compiler failed: {done}; what it said stands above");
 }

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #define PREFIX "NCCLTAP_REHEARSAL"
@@ -24,7 +23,7 @@ long environment_number(enum setting setting) {
 }
 
 void rehearsal_required(const char *library) {
-  if (strcmp(environment_text(SETTING_SWITCH), "1") == 0) return;
+  if (*environment_text(SETTING_SWITCH)) return;
   fprintf(stderr,
           "%s: this is nccltap's simulated library, which moves no data, and this process is no rehearsal: "
           "remove its directory from LD_LIBRARY_PATH, or start the process by `nccltap rehearse`\n",

@@ -7,7 +7,7 @@
 
 /* X(name after NCCLTAP_REHEARSAL, value where unset, meaning) */
 #define FOR_EACH_SETTING(X)                                                                           \
-  X(SWITCH, "", "", "1: this process may use simulated libraries; set by `nccltap rehearse`")         \
+  X(SWITCH, "", "", "anything: this process may use simulated libraries; set by `nccltap rehearse`")         \
   X(COUNTS_DIR, "_COUNTS_DIR", "", "directory of the simulator's own account of what it was asked")   \
   X(SAID, "_SAID", "", "1: somebody has already said on stderr that GPUs are simulated")              \
   X(GPU, "_GPU", "h100", "which GPU every device is: h100, h200, a100, b200")                         \

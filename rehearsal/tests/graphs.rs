@@ -228,10 +228,10 @@ fn a_device_holds_as_much_as_its_profile_says_and_no_more() {
 #[test]
 fn it_is_said_once_that_gpus_are_simulated() {
     let said = |shown: &Show| String::from_utf8_lossy(&shown.output.stderr).into_owned();
-    let first = said(&show("never_launched"));
+    let first = said(&show("memory_limit"));
     assert_eq!(first.lines().count(), 1, "{first}");
     assert!(first.contains("GPUs ARE SIMULATED (8 x NVIDIA H100 80GB HBM3)"), "{first}");
-    assert_eq!(said(&show_with("never_launched", &[("NCCLTAP_REHEARSAL_SAID", "1")])), "");
+    assert_eq!(said(&show_with("memory_limit", &[("NCCLTAP_REHEARSAL_SAID", "1")])), "");
 }
 
 #[test]

@@ -17,18 +17,16 @@
 
 /* ---- devices.c: the devices of this machine, all of one kind. */
 
-/* One row of the table in gpus.h. */
+/* A row of the table in rehearsal/src/gpus.rs, in the order of its fields; build.rs writes gpus.h from it. */
 struct sim_gpu {
   const char *key, *name;
-  int major, minor;         /* compute capability */
-  size_t memory;            /* bytes */
-  int multiprocessors;
-  int l2_bytes;
-  int shared_per_multiprocessor, shared_per_block_optin; /* bytes */
+  int major, minor; /* compute capability */
+  size_t memory_mib;
+  int multiprocessors, l2_kib, shared_per_multiprocessor_kib, shared_per_block_kib;
   int clock_khz, memory_clock_khz, memory_bus_bits;
   int nvlinks, nvlink_version;
-  int cores;                /* CUDA cores, as NVML tells them */
-  int architecture;         /* nvmlDeviceArchitecture_t */
+  int cores;        /* CUDA cores, as NVML tells them */
+  int architecture; /* nvmlDeviceArchitecture_t */
 };
 
 SIM_API const struct sim_gpu *sim_gpu(void);

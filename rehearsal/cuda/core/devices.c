@@ -5,12 +5,11 @@
 #include <unistd.h>
 
 #include "../../common/environment.h"
-#include "gpus.h"
 #include "internal.h"
 
-static const struct sim_gpu gpus[] = {
-#define GPU_ROW(...) {__VA_ARGS__},
-    FOR_EACH_GPU(GPU_ROW)};
+#include "gpus.h" /* written by build.rs from src/gpus.rs */
+
+#define MIB (1024ull * 1024)
 
 static struct {
   const struct sim_gpu *gpu;
@@ -60,10 +59,18 @@ static void read_visible(const char *list) {
   }
 }
 
+/* Said by the first process of a tree that asks for devices: its children inherit that it was said. */
+static void say_what_it_is(void) {
+  if (*environment_text(SETTING_SAID)) return;
+  setenv("NCCLTAP_REHEARSAL_SAID", "1", 1);
+  fprintf(stderr, "nccltap rehearsal: GPUs ARE SIMULATED (%d x %s): no kernel computes, results are meaningless\n",
+          machine.machine_devices, machine.gpu->name);
+}
+
 static void begin(void) {
   machine.gpu = find_gpu(environment_text(SETTING_GPU));
   long memory = environment_number(SETTING_MEMORY_MIB);
-  machine.memory = memory > 0 ? (size_t)memory * MIB : machine.gpu->memory;
+  machine.memory = (memory > 0 ? (size_t)memory : machine.gpu->memory_mib) * MIB;
   long devices = environment_number(SETTING_GPUS);
   machine.machine_devices = (int)(devices < 0 ? 0 : devices > SIM_MAX_DEVICES ? SIM_MAX_DEVICES : devices);
   const char *list = getenv("CUDA_VISIBLE_DEVICES");
@@ -72,6 +79,7 @@ static void begin(void) {
   } else {
     for (int i = 0; i < machine.machine_devices; i++) machine.visible[machine.count++] = i;
   }
+  say_what_it_is();
 }
 
 const struct sim_gpu *sim_gpu(void) {

@@ -1,7 +1,6 @@
 /* The one lock, and what happens once per process: loading, and being forked. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "../../common/environment.h"
 #include "internal.h"
@@ -25,13 +24,8 @@ static void forget_parent(void) {
   unlock();
 }
 
-/* Every simulated CUDA library needs this one: here is where a process is told what it runs on. Said once per
- * tree of processes: children inherit that it was said. */
+/* Every simulated CUDA library needs this one. */
 __attribute__((constructor)) static void begin(void) {
   rehearsal_required(SIM_CORE_LIBRARY);
   pthread_atfork(lock, unlock, forget_parent);
-  if (*environment_text(SETTING_SAID)) return;
-  setenv("NCCLTAP_REHEARSAL_SAID", "1", 1);
-  fprintf(stderr, "nccltap rehearsal: GPUs ARE SIMULATED (%d x %s): no kernel computes, results are meaningless\n",
-          sim_machine_devices(), sim_gpu()->name);
 }

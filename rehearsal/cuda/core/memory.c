@@ -6,12 +6,11 @@
 #include <unistd.h>
 
 #include "../../common/environment.h"
-#include "gpus.h"
 #include "internal.h"
 
 enum { PAGE = 4096 };
 /* What a context takes of a device before anything is allocated. */
-#define CONTEXT_BYTES (600 * MIB)
+#define CONTEXT_BYTES (600ull << 20)
 
 /* Sorted by address. */
 static struct sim_allocation *allocations;

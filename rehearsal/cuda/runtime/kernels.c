@@ -160,11 +160,7 @@ struct function_attributes { /* cudaFuncAttributes, as far as it is written */
   size_t shared_bytes, constant_bytes, local_bytes;
   int threads_per_block, registers, ptx_version, binary_version, cache_mode, dynamic_shared_bytes, carveout;
 };
-#if CUDART_VERSION < 13000
 enum { FUNCTION_ATTRIBUTES_BYTES = 144 };
-#else
-enum { FUNCTION_ATTRIBUTES_BYTES = 144 };
-#endif
 
 EXPORT cudaError_t cudaFuncGetAttributes(void *attributes, const void *function) {
   (void)function;
@@ -173,7 +169,7 @@ EXPORT cudaError_t cudaFuncGetAttributes(void *attributes, const void *function)
   memset(attributes, 0, FUNCTION_ATTRIBUTES_BYTES);
   *(struct function_attributes *)attributes = (struct function_attributes){
       .threads_per_block = 1024, .registers = 32, .ptx_version = version, .binary_version = version,
-      .dynamic_shared_bytes = gpu->shared_per_block_optin, .carveout = -1};
+      .dynamic_shared_bytes = gpu->shared_per_block_kib * 1024, .carveout = -1};
   return cudaSuccess;
 }
 

@@ -7,6 +7,7 @@
 use super::catalog::Wanted;
 use super::installed::{Engine, Manifest, site_packages};
 use super::left_out;
+use crate::{gpus, stack};
 use anyhow::{Context, bail, ensure};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -62,12 +63,15 @@ impl Installation<'_> {
         let uv = self.uv(&python, tell)?;
         tell(format!("[3/4] {wanted} from PyPI, without NVIDIA's libraries"));
         self.packages(&uv, &python)?;
-        tell("[4/4] the engine's version".to_owned());
+        tell("[4/4] the simulated libraries that it asks for".to_owned());
         let version = installed_version(&site_packages(folder, &python.version), wanted)?;
         ensure!(version == wanted.version, "{wanted} was asked for, and {version} was installed");
         let manifest =
             Manifest { package: wanted.like.package.to_owned(), version, python: python.version };
-        Engine::complete(folder, manifest)
+        let engine = Engine { folder: folder.clone(), manifest };
+        stack::build(&engine.site_packages(), &engine.stack(), &gpus::PROFILES[0])?;
+        engine.complete()?;
+        Ok(engine)
     }
 
     fn python(&self) -> anyhow::Result<Python> {

@@ -50,11 +50,11 @@ impl Engine {
     }
 
     /// Says that the environment is complete.
-    pub(super) fn complete(folder: &Path, manifest: Manifest) -> anyhow::Result<Self> {
-        let path = folder.join(MANIFEST);
-        crate::put(&path, format!("{:#}\n", serde_json::json!(manifest)).as_bytes(), 0o644)
-            .with_context(|| format!("{} cannot be written", path.display()))?;
-        Ok(Self { folder: folder.to_owned(), manifest })
+    pub(super) fn complete(&self) -> anyhow::Result<()> {
+        let path = self.folder.join(MANIFEST);
+        let text = format!("{:#}\n", serde_json::json!(self.manifest));
+        crate::put(&path, text.as_bytes(), 0o644)
+            .with_context(|| format!("{} cannot be written", path.display()))
     }
 
     /// The virtual environment.
@@ -155,7 +155,9 @@ mod tests {
             version: version.to_owned(),
             python: "3.11.7".to_owned(),
         };
-        Engine::complete(&folder, manifest).unwrap()
+        let engine = Engine { folder, manifest };
+        engine.complete().unwrap();
+        engine
     }
 
     #[test]

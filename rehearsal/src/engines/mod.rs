@@ -14,4 +14,3 @@ pub mod environment;
 pub mod install;
 pub mod installed;
 pub mod left_out;
-pub mod prototype;

@@ -4,6 +4,7 @@ use super::memory::Peak;
 use crate::outputs::text::size;
 use nccltap_rehearsal::engines::command_line::{MODEL, is_known, typed};
 use nccltap_rehearsal::engines::installed::Engine;
+use nccltap_rehearsal::gpus::GpuProfile;
 use nccltap_rehearsal::models::Model;
 use std::ffi::OsString;
 use std::fmt;
@@ -14,7 +15,7 @@ use std::time::Duration;
 pub(super) struct Announcement<'a> {
     pub(super) nodes: u32,
     pub(super) gpus_per_node: u32,
-    pub(super) gpu: &'a str,
+    pub(super) gpu: &'a GpuProfile,
     pub(super) engine: &'a Engine,
     pub(super) model: Option<&'a Model>,
     /// The command as the user gave it.
@@ -28,10 +29,10 @@ impl fmt::Display for Announcement<'_> {
         let manifest = &self.engine.manifest;
         writeln!(
             f,
-            "REHEARSAL: all {} GPUs ({}) are SIMULATED. Kernels compute nothing: answers and times \
-             mean nothing,\n           the calls of NCCL are those of a real run.",
+            "REHEARSAL: all {} GPUs ({}) are SIMULATED. Kernels compute nothing: answers\n           \
+             and times mean nothing, the calls of NCCL are those of a real run.",
             self.nodes * self.gpus_per_node,
-            self.gpu
+            self.gpu.name
         )?;
         if self.nodes > 1 {
             writeln!(
@@ -81,6 +82,7 @@ pub(super) fn closing(took: Duration, peak: Peak) -> String {
 mod tests {
     use super::*;
     use nccltap_rehearsal::engines::installed::Manifest;
+    use nccltap_rehearsal::gpus;
 
     fn engine() -> Engine {
         let manifest = Manifest {
@@ -101,15 +103,15 @@ mod tests {
         let text = Announcement {
             nodes: 1,
             gpus_per_node: 8,
-            gpu: "h100",
+            gpu: gpus::find("h100").unwrap(),
             engine: &engine(),
             model: Some(&model),
             given: &words("vllm serve meta/L"),
             command: &words("vllm serve /data/models/l --load-format dummy"),
         };
         let expected = "\
-REHEARSAL: all 8 GPUs (h100) are SIMULATED. Kernels compute nothing: answers and times mean nothing,
-           the calls of NCCL are those of a real run.
+REHEARSAL: all 8 GPUs (NVIDIA H100 80GB HBM3) are SIMULATED. Kernels compute nothing: answers
+           and times mean nothing, the calls of NCCL are those of a real run.
   engine   vllm 0.8.5.post1, in /data/engines/vllm-0.8.5.post1
   model    meta/L, no weights, in /data/models/l
   command  vllm serve /data/models/l --load-format dummy
@@ -124,7 +126,7 @@ REHEARSAL: all 8 GPUs (h100) are SIMULATED. Kernels compute nothing: answers and
         let text = Announcement {
             nodes: 2,
             gpus_per_node: 4,
-            gpu: "a100",
+            gpu: gpus::find("a100").unwrap(),
             engine: &engine(),
             model: None,
             given: &command,
@@ -133,7 +135,7 @@ REHEARSAL: all 8 GPUs (h100) are SIMULATED. Kernels compute nothing: answers and
         .to_string();
         assert!(text.contains("load_format=\"dummy\""), "{text}");
         assert!(!text.contains("  command  "), "{text}");
-        assert!(text.starts_with("REHEARSAL: all 8 GPUs (a100)"), "{text}");
+        assert!(text.starts_with("REHEARSAL: all 8 GPUs (NVIDIA A100"), "{text}");
         assert!(text.contains("  nodes    2 of 4 GPUs, all on this machine\n"), "{text}");
     }
 

@@ -11,14 +11,14 @@ use crate::preload::find_library;
 use announcement::Announcement;
 use anyhow::Context;
 use memory::Watch;
-use nccltap_rehearsal::SWITCH;
 use nccltap_rehearsal::engines::catalog::Wanted;
 use nccltap_rehearsal::engines::command_line::{MODEL, adapted, named_model, on_node};
 use nccltap_rehearsal::engines::environment::{self, environment};
 use nccltap_rehearsal::engines::installed::{self, Engine};
-use nccltap_rehearsal::engines::prototype;
+use nccltap_rehearsal::gpus::{self, GpuProfile};
 use nccltap_rehearsal::models::{self, Model, Preset};
-use std::ffi::OsString;
+use nccltap_rehearsal::stack;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -39,9 +39,9 @@ pub(super) struct Rehearse {
     #[command(subcommand)]
     task: Option<Task>,
 
-    /// GPU to simulate
-    #[arg(long, value_name = "GPU", default_value = "h100")]
-    gpu: String,
+    /// GPU to simulate: h100, h200, a100 or b200
+    #[arg(long, value_name = "GPU", default_value = "h100", value_parser = gpu)]
+    gpu: &'static GpuProfile,
 
     /// GPUs that a node has
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -100,7 +100,7 @@ impl Rehearse {
             Announcement {
                 nodes: self.nodes,
                 gpus_per_node: self.gpus_per_node,
-                gpu: &self.gpu,
+                gpu: self.gpu,
                 engine: &engine,
                 model: model.as_ref(),
                 given: &self.command,
@@ -164,13 +164,30 @@ impl Rehearse {
     ) -> anyhow::Result<Environment> {
         let inherited = |name: &str| std::env::var_os(name);
         let mut variables = environment(engine, wanted.like, &inherited);
-        variables.extend(prototype::stack(&engine.stack(), self.gpus_per_node, &inherited)?);
-        variables.push((SWITCH.0, SWITCH.1.into()));
+        let stack = stack::build(&engine.site_packages(), &engine.stack(), self.gpu)?;
+        let preloaded = std::env::var_os("LD_PRELOAD");
+        variables.push(("LD_PRELOAD", joined(&stack.preload, preloaded.as_deref())));
+        variables.extend(stack.environment);
+        variables.push(("NCCLTAP_REHEARSAL_GPUS", self.gpus_per_node.to_string().into()));
+        variables.push(("NCCLTAP_REHEARSAL_SAID", "1".into()));
         if let Some(model) = model {
             variables.push((environment::MODEL, model.folder.clone().into()));
         }
         Ok(variables)
     }
+}
+
+/// Finds a GPU that can be simulated.
+fn gpu(key: &str) -> Result<&'static GpuProfile, String> {
+    let known = || gpus::PROFILES.map(|profile| profile.key).join(", ");
+    gpus::find(key).ok_or_else(|| format!("it cannot be simulated; known: {}", known()))
+}
+
+/// The value of `LD_PRELOAD` with `libraries` in front of what is there.
+fn joined(libraries: &[PathBuf], there: Option<&OsStr>) -> OsString {
+    let there = there.filter(|there| !there.is_empty());
+    let names: Vec<&OsStr> = libraries.iter().map(|path| path.as_os_str()).chain(there).collect();
+    names.join(OsStr::new(":"))
 }
 
 /// The folder of a preset, which is made where it is found again.
