@@ -6,17 +6,19 @@
 #![allow(unsafe_code)]
 
 use crate::clock;
+use crate::descriptors;
 use crate::faults::{self, Fault};
 use crate::life::{self, Agent};
 use crate::mapping;
 use crate::resolve::libraries;
 use crate::ring::Reader;
 use crate::shield::shielded;
-use crate::uplink;
+use crate::stream;
 use nccltap_proto::functions::Function;
 use nccltap_proto::ringfile::{DOOR_DLSYM, DOOR_PLT, LibraryEntry};
 use nccltap_proto::{PROTOCOL_VERSION, RECORD_SIZE, v1};
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::time::{Duration, Instant};
 
@@ -34,7 +36,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 pub(crate) struct Exit {
     asked: AtomicBool,
     done: AtomicBool,
-    notify: tokio::sync::Notify,
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Exit {
@@ -43,8 +45,14 @@ impl Exit {
     #[cfg_attr(test, allow(dead_code))]
     pub(crate) fn wait(&self, patience: Duration) {
         self.asked.store(true, Release);
-        self.notify.notify_one();
         let until = Instant::now() + patience;
+        // Waking writes to a descriptor, which may be the host's by now.
+        if let Some(wake) = self.wake.get()
+            && !self.done.load(Acquire)
+            && descriptors::are_intact()
+        {
+            wake();
+        }
         while !self.done.load(Acquire) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -55,11 +63,9 @@ impl Exit {
         self.asked.load(Acquire)
     }
 
-    /// Returns when the process is ending.
-    pub(crate) async fn asked(&self) {
-        while !self.is_asked() {
-            self.notify.notified().await;
-        }
+    /// How the drain thread is woken when the process is ending.
+    pub(crate) fn wakes_by(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.wake.set(Box::new(wake));
     }
 
     /// There is nothing more to wait for.
@@ -75,7 +81,7 @@ pub(crate) fn spawn(agent: &'static Agent) -> bool {
             move || {
                 be_an_ordinary_thread();
                 DRAINS.set(true);
-                let _ = shielded(|| uplink::run(agent));
+                let _ = shielded(|| stream::run(agent));
                 agent.exit.done();
             },
         )

@@ -6,7 +6,8 @@
 //!                                                                  v
 //!                 hook (one wrapper per function and copy) ──> record ──> ring
 //!                       │ communicators born and ended ──> communicators
-//!                       │ first communicator ──> life ──> drain ──> uplink ──> collector
+//!                       │ first communicator ──> life ──> drain ──> stream ──> uplink ─┐
+//!                                                     libnccltap_uplink.so ──> collector
 //! ```
 //!
 //! What must hold, whatever happens here: the host's call goes through with its own arguments and
@@ -49,6 +50,7 @@ mod resolve;
 mod ring;
 mod settings;
 mod shield;
+mod stream;
 mod sync;
 mod thread;
 mod uplink;

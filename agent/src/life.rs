@@ -19,6 +19,7 @@ use crate::resolve::elf;
 use crate::settings::{Settings, Start};
 use crate::shield::{Unseen, shielded};
 use crate::thread;
+use crate::uplink;
 use nccltap_proto::ringfile::{AnchorEntry, Layout};
 use nccltap_proto::v1;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering::*};
@@ -30,6 +31,8 @@ const RUNNING: u8 = 2;
 const OFF: u8 = 3;
 
 static STATE: AtomicU8 = AtomicU8::new(DORMANT);
+// Among initialised data: every process looks here when it ends, and that page is in memory already.
+#[cfg_attr(not(test), unsafe(link_section = ".data"))]
 static AGENT: AtomicPtr<Agent> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The tap, alive in this process. Never freed: threads may use it until the process is gone.
@@ -175,18 +178,22 @@ fn describe_process(settings: &Settings, started: AnchorEntry) -> v1::Process {
 }
 
 /// A fork copies one thread, in whatever state the others are. Before it, the walk over loaded
-/// objects is brought to an end, whose lock in glibc would stay taken in the child.
+/// objects and the load of the second library are brought to an end, whose locks in glibc would stay
+/// taken in the child.
 unsafe extern "C" fn before_fork() {
+    uplink::hold_loads();
     elf::hold_walks();
 }
 
 unsafe extern "C" fn after_fork_in_parent() {
     elf::release_walks();
+    uplink::release_loads();
 }
 
 /// In a forked child: rings, ring file, drain thread and communicators are the parent's.
 unsafe extern "C" fn after_fork_in_child() {
     elf::release_walks();
+    uplink::forked();
     thread::forked();
     descriptors::forked();
     AGENT.store(std::ptr::null_mut(), Release);

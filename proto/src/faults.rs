@@ -57,6 +57,9 @@ faults! {
     /// A caller could not be told apart from callers of another copy of NCCL, and neither could its
     /// communicator.
     AmbiguousCaller = "ambiguous_caller";
+    /// `libnccltap_uplink.so` is not beside `libnccltap.so`, cannot be loaded or is of another version:
+    /// nothing is sent, and records stay in the ring file.
+    NoUplink = "no_uplink";
 }
 
 const _: () = assert!(Fault::ALL.len() <= crate::ringfile::FAULTS);

@@ -5,7 +5,8 @@
 //! - [`record`]: one call in 64 bytes;
 //! - [`ringfile`]: the file in shared memory that outlives a killed process;
 //! - [`faults`]: every reason for which the tap does less than it should;
-//! - [`address`]: where a collector listens.
+//! - [`address`]: where a collector listens;
+//! - [`uplink`]: what the two libraries in a worker say to each other.
 #![forbid(unsafe_code)]
 
 pub mod address;
@@ -15,6 +16,7 @@ pub mod faults;
 pub mod functions;
 pub mod record;
 pub mod ringfile;
+pub mod uplink;
 
 /// Messages and service of `nccltap.v1`, generated; `cargo test -p nccltap-proto` compares them
 /// with the `.proto` and says how to write them anew.

@@ -131,6 +131,29 @@ fn the_doctor_names_both_doors_of_a_command_and_of_a_running_process() {
 }
 
 #[test]
+fn a_tap_without_its_uplink_is_told_of_by_run_and_doctor_and_counted_all_the_same() {
+    let stage = Stage::new();
+    let tap = stage.path().join("libnccltap.so");
+    std::fs::copy(&built().tap, &tap).unwrap();
+    let burst = hosts::program("burst", Linkage::Lazy);
+    let command = |arguments: &[&str]| {
+        nccltap(&stage, arguments).env("NCCLTAP_LIBRARY", &tap).arg(&burst).arg("100").run()
+    };
+    let run = command(&["run", "--"]);
+    assert!(run.status.success(), "{}", run.stderr);
+    let warning = format!("warning: {}/libnccltap_uplink.so cannot be read", stage.path().display());
+    assert!(run.stderr.contains(&warning), "{}", run.stderr);
+    assert!(run.stderr.contains("made 101 = seen 101 + dropped 0"), "{}", run.stderr);
+
+    let doctor = command(&["doctor", "--"]);
+    assert_eq!(doctor.status.code(), Some(1));
+    let sentence = "libnccltap_uplink.so is not beside the tap, cannot be loaded";
+    for said in ["libnccltap_uplink.so cannot be read", sentence, "ncclAllReduce"] {
+        assert!(doctor.stdout.contains(said), "{}", doctor.stdout);
+    }
+}
+
+#[test]
 fn the_demo_agrees_with_the_simulator() {
     let stage = Stage::new();
     let demo = nccltap(&stage, &["demo", "--pace", "0"]).run().succeeded();

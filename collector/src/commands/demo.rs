@@ -5,7 +5,7 @@ use super::say;
 use super::signals::Signals;
 use crate::outputs::rows::{Row, View};
 use crate::outputs::text::{grouped, size};
-use crate::preload::find_library;
+use crate::preload::{find_library, uplink_problem};
 use crate::private::PrivateCollector;
 use anyhow::{Context, bail};
 use nccltap_proto::{Datatype, Function};
@@ -54,6 +54,9 @@ pub(super) struct Demo {
 impl Demo {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let library = find_library()?;
+        if let Some(problem) = uplink_problem(&library) {
+            bail!("{problem}");
+        }
         runtime()?.block_on(self.show(&library))
     }
 

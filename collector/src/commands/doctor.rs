@@ -9,7 +9,7 @@ use crate::doctor::findings::Findings;
 use crate::doctor::procfs::{self, Mapped};
 use crate::doctor::program::{examine, is_library};
 use crate::outputs::processes::{Overview, ProcessView, overview};
-use crate::preload::find_library;
+use crate::preload::{find_library, uplink_problem};
 use crate::private::PrivateCollector;
 use crate::recovery::file;
 use crate::recovery::watch::take_into;
@@ -80,6 +80,9 @@ fn tap(findings: &mut Findings) -> Option<PathBuf> {
     match tried {
         Ok(output) if output.status.success() && output.stderr.is_empty() => {
             findings.good(format!("the tap is {}, and it loads", library.display()));
+            if let Some(problem) = uplink_problem(&library) {
+                findings.bad(problem);
+            }
             Some(library)
         }
         Ok(output) => {

@@ -4,7 +4,7 @@ use super::runtime;
 use super::signals::Signals;
 use crate::client::{self, Target};
 use crate::outputs::rows::{View, json};
-use crate::preload::{find_library, joined, nameable};
+use crate::preload::{find_library, joined, nameable, uplink_problem};
 use crate::private::PrivateCollector;
 use anyhow::Context;
 use nccltap_proto::address::Address;
@@ -62,6 +62,9 @@ pub(super) type Environment = Vec<(&'static str, OsString)>;
 impl Run {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let library = find_library()?;
+        if let Some(problem) = uplink_problem(&library) {
+            eprintln!("warning: {problem}");
+        }
         runtime()?.block_on(async {
             match &self.collector {
                 Some(address) => self.with(address, &library).await,

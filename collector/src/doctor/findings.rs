@@ -2,6 +2,8 @@
 
 use crate::outputs::processes::{LibraryView, ProcessView};
 use crate::outputs::text::grouped;
+use nccltap_proto::faults::Fault;
+use nccltap_proto::uplink;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -85,6 +87,14 @@ impl Findings {
             self.bad(format!("{who}: {} is not in force: {}", setting.name, setting.problem));
         }
         for (fault, count) in &process.faults {
+            if fault == Fault::NoUplink.name() {
+                self.bad(format!(
+                    "{who}: {} is not beside the tap, cannot be loaded or is of another version: \
+                     nothing is sent while the process runs; put the file of the same build there",
+                    uplink::LIBRARY
+                ));
+                continue;
+            }
             self.note(format!("{who}: the tap stepped around {fault}: {}", grouped(*count)));
         }
         for call in &process.in_flight {
