@@ -41,6 +41,8 @@ fn main() {
                 format!("-Wl,--version-script={}", versions.display()),
                 out.join("librehearsal.so.1").display().to_string(),
                 "-Wl,-rpath,$ORIGIN".into(),
+                // NVIDIA's calls none of its own functions through its linkage table.
+                "-Wl,-Bsymbolic-functions".into(),
             ],
         );
     }

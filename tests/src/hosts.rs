@@ -89,6 +89,17 @@ pub fn program(name: &str, linkage: Linkage) -> PathBuf {
     })
 }
 
+/// The program that `tests/hosts/NAME.c` becomes, linked to NCCL and to this release of the CUDA runtime.
+pub fn cuda_program(name: &str, linkage: Linkage, release: u32) -> PathBuf {
+    compile(&source(name), &format!("{name}-{linkage:?}-cuda{release}"), |command| {
+        command.args(linkage.arguments()).arg(format!("-DCUDART_VERSION={release}000"));
+        if linkage != Linkage::None {
+            link(command, &simulated_nccl().library);
+            command.arg(format!("-l:libcudart.so.{release}"));
+        }
+    })
+}
+
 /// The shared library that `tests/hosts/NAME.c` becomes, linked to NCCL.
 pub fn library(name: &str) -> PathBuf {
     library_linked_to(name, &simulated_nccl().library)

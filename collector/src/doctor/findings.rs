@@ -76,6 +76,21 @@ impl Findings {
         for library in &process.libraries {
             self.library(&who, library);
         }
+        let launches = &process.launches;
+        if launches.with_operations > 0 {
+            let (launches, operations) =
+                (grouped(launches.with_operations), grouped(sums.graph_operations));
+            self.good(format!(
+                "{who}: {launches} launches of CUDA graphs, {operations} operations in them"
+            ));
+        }
+        if launches.unknown > 0 {
+            let unknown = grouped(launches.unknown);
+            self.bad(format!(
+                "{who}: {unknown} launches of CUDA graphs of which it is not known what they carry out: \
+                 they were made in a way that preloading cannot see, or are more than the tap has room for"
+            ));
+        }
         if process.libraries.is_empty() {
             self.bad(format!("{who}: the tap is there, and no copy of NCCL was called through it"));
         }
@@ -105,10 +120,13 @@ impl Findings {
 
     /// The doors of one copy of NCCL.
     fn library(&mut self, who: &str, library: &LibraryView) {
-        let version = library
-            .version
-            .map_or_else(String::new, |version| format!(" {}", version_name(version)));
-        let at = format!("{who}: NCCL{version} at {}", library.path);
+        let name = match library.kind.as_str() {
+            "NCCL" => version_name,
+            _ => cuda_version_name,
+        };
+        let version =
+            library.version.map_or_else(String::new, |version| format!(" {}", name(version)));
+        let at = format!("{who}: {}{version} at {}", library.kind, library.path);
         for (door, functions) in [
             ("by linkage table, as PyTorch calls it", &library.plt),
             ("by dlsym, as vLLM's pynccl does", &library.dlsym),
@@ -166,6 +184,11 @@ pub fn version_name(version: u32) -> String {
     let thousand = if version >= 10_000 { 10_000 } else { 1_000 };
     let (major, rest) = (version / thousand, version % thousand);
     format!("{major}.{}.{}", rest / 100, rest % 100)
+}
+
+/// `12040` as `12.4`.
+fn cuda_version_name(version: u32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
 }
 
 fn first_words(command_line: &str) -> String {
