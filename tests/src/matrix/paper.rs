@@ -308,6 +308,7 @@ mod tests {
             group: None,
             ranks: None,
             rank: None,
+            launch: "eager".to_owned(),
         }
     }
 

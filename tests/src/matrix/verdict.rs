@@ -87,6 +87,7 @@ mod tests {
             group: Some(1),
             ranks: Some(2),
             rank: Some(0),
+            launch: "eager".to_owned(),
         };
         tally.add(call, count);
         tally
