@@ -4,6 +4,7 @@
 //! cargo run --release -p nccltap-tests --bin matrix list
 //! cargo run --release -p nccltap-tests --bin matrix [ROW...]       rows whose names contain ROW; all
 //! cargo run --release -p nccltap-tests --bin matrix paper          Tables III to VI, cell by cell
+//! cargo run --release -p nccltap-tests --bin matrix paper kept     the same, from the rows run last
 //! cargo run --release -p nccltap-tests --bin matrix table          what came of the rows run last
 //! ```
 //! Engines come from `nccltap rehearse install`. What rows write lies in
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
             ROWS.iter().for_each(|row| println!("{}", row.name()));
             true
         }
-        Some("paper") => compare_with_paper(),
+        Some("paper") => compare_with_paper(arguments.get(1).is_some_and(|word| word == "kept")),
         Some("table") => table(),
         _ => run_rows(&arguments),
     };
@@ -76,13 +77,15 @@ fn run_row(row: &Row) -> (Verdict, Tally) {
     (verdict, report)
 }
 
-fn compare_with_paper() -> bool {
+fn compare_with_paper(kept: bool) -> bool {
     let mut runs = paper::Runs::new();
     let mut well = true;
     for row in paper::rows() {
-        let (verdict, report) = run_row(row);
-        well &= verdict.is_equal();
-        runs.insert(row.name(), report);
+        let done = if kept { kept_verdict(row).zip(kept_report(row)) } else { Some(run_row(row)) };
+        if let Some((verdict, report)) = done {
+            well &= verdict.is_equal();
+            runs.insert(row.name(), report);
+        }
     }
     let cells = paper::cells();
     for cell in &cells {
@@ -98,12 +101,20 @@ fn compare_with_paper() -> bool {
     well
 }
 
+/// What came of a row when it was run last.
+fn kept_verdict(row: &Row) -> Option<Verdict> {
+    let text = fs::read_to_string(folder(&row.name()).join("verdict.json")).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// What was reported of it then.
+fn kept_report(row: &Row) -> Option<Tally> {
+    let text = fs::read_to_string(folder(&row.name()).join("report.json")).ok()?;
+    Some(Tally::of_report(&text))
+}
+
 fn table() -> bool {
-    let kept = |row: &Row| {
-        let text = fs::read_to_string(folder(&row.name()).join("verdict.json")).ok()?;
-        serde_json::from_str::<Verdict>(&text).ok()
-    };
-    let verdicts: Vec<Verdict> = ROWS.iter().filter_map(kept).collect();
+    let verdicts: Vec<Verdict> = ROWS.iter().filter_map(kept_verdict).collect();
     let table = markdown(&verdicts);
     if std::env::var_os("NCCLTAP_BLESS").is_none() {
         print!("{table}");
