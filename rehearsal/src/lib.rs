@@ -17,8 +17,10 @@
 mod account;
 mod bytes;
 pub mod counts;
+pub mod engines;
 pub mod gpus;
 pub mod graphs;
+pub mod models;
 pub mod stack;
 
 use std::fs::{self, File, Permissions};

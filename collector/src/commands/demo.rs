@@ -71,7 +71,7 @@ impl Demo {
              The tap and the\ncollector are the real ones.\n\n",
             self.tp, self.tp, self.prompt, self.output
         ))?;
-        let environment = own.environment(library)?;
+        let environment = own.environment(library, std::env::var_os("LD_PRELOAD").as_deref())?;
         let mut ranks = Vec::new();
         for rank in 0..self.tp {
             let child = Command::new(&installed.llama_rank)

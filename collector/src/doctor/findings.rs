@@ -146,6 +146,23 @@ impl Findings {
         }
     }
 
+    /// Whether NCCL and the GPUs of a process are simulated. `switched_on` says whether its
+    /// environment lets simulated libraries work.
+    pub fn simulator(&mut self, who: &str, libraries: &BTreeSet<PathBuf>, switched_on: bool) {
+        let (name, value) = nccltap_rehearsal::SWITCH;
+        if let Some(library) = libraries.first() {
+            self.note(format!(
+                "{who}: its GPUs are SIMULATED, by {}; what is counted there is a rehearsal",
+                library.display()
+            ));
+        } else if switched_on {
+            self.note(format!(
+                "{who}: {name}={value} is in its environment, so an NCCL that is SIMULATED would \
+                 work in it; only `nccltap rehearse` should set it"
+            ));
+        }
+    }
+
     /// Copies of NCCL that are in a process, and of which the tap knows nothing.
     pub fn copies(
         &mut self,
@@ -193,6 +210,20 @@ mod tests {
     fn versions_are_named_as_nccl_names_them() {
         assert_eq!(version_name(22105), "2.21.5");
         assert_eq!(version_name(2804), "2.8.4");
+    }
+
+    #[test]
+    fn a_simulator_is_told_of_and_nothing_is_said_where_there_is_none() {
+        let mut findings = Findings::default();
+        findings.simulator("pid 7", &BTreeSet::new(), false);
+        assert_eq!(findings.text(), "");
+        findings.simulator("pid 7", &BTreeSet::new(), true);
+        findings.simulator("pid 8", &BTreeSet::from(["/s/librehearsal.so.1".into()]), true);
+        let text = findings.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("note  pid 7: NCCLTAP_REHEARSAL=1 is in its environment"));
+        assert!(lines[1].starts_with("note  pid 8: its GPUs are SIMULATED, by /s/librehearsal"));
+        assert_eq!(lines.len(), 2);
     }
 
     #[test]
