@@ -45,6 +45,7 @@ pub mod commands;
 pub mod doctor;
 pub mod ingest;
 pub mod ledger;
+pub mod model;
 pub mod outputs;
 pub mod preload;
 pub mod private;

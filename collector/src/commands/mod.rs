@@ -2,10 +2,12 @@
 
 mod demo;
 mod doctor;
+mod predict;
 mod recover;
 mod report;
 mod run;
 mod serve;
+mod served;
 mod signals;
 
 use crate::client::Target;
@@ -28,6 +30,7 @@ enum Command {
     Serve(serve::Serve),
     Run(run::Run),
     Report(report::Report),
+    Predict(predict::Predict),
     Recover(recover::Recover),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
@@ -45,6 +48,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Run(run) => run.run(),
             Command::Report(report) => report.run(),
+            Command::Predict(predict) => predict.run(),
             Command::Recover(recover) => recover.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Demo(demo) => demo.run(),
