@@ -1,5 +1,6 @@
 //! The commands of `nccltap`, one module each.
 
+mod check;
 mod demo;
 mod doctor;
 mod predict;
@@ -31,6 +32,7 @@ enum Command {
     Run(run::Run),
     Report(report::Report),
     Predict(predict::Predict),
+    Check(check::Check),
     Recover(recover::Recover),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
@@ -49,6 +51,7 @@ impl Cli {
             Command::Run(run) => run.run(),
             Command::Report(report) => report.run(),
             Command::Predict(predict) => predict.run(),
+            Command::Check(check) => check.run(),
             Command::Recover(recover) => recover.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Demo(demo) => demo.run(),

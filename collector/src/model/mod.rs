@@ -12,7 +12,7 @@
 //! All of it is pure: no clock, no runtime, no I/O. What the two predictors say, where they differ and
 //! why is in `docs/model.md`.
 
-// pub mod comparison;
+pub mod comparison;
 mod description;
 mod engine;
 pub mod equations;

@@ -41,7 +41,14 @@ fn write_layout(text: &mut String, prediction: &Prediction, view: View) {
     let head =
         ["stage", "phase", what, "shape", "dtype", "elements", "count", "message", "bus", "ranks"];
     const RIGHT: [bool; 10] = [true, false, false, false, false, true, true, true, true, false];
-    write_table(text, head, &RIGHT, rows.iter().map(|row| line(row, view)).collect());
+    let broadcast = |row: &Row| row.collective == Operation::Broadcast.name();
+    let alike =
+        |a: &Row, b: &Row| broadcast(a) && broadcast(b) && a.phase == b.phase && a.stage == b.stage;
+    let lines = rows.chunk_by(alike).map(|rows| match rows {
+        [row] => line(row, view),
+        rows => line_of_broadcasts(rows, view),
+    });
+    write_table(text, head, &RIGHT, lines.collect());
     if !prediction.deployment.engine.startup_is_known() {
         text.push_str("  of start-up, only the first use of each communicator is predicted\n");
     }
@@ -75,8 +82,31 @@ fn line(row: &Row, view: View) -> [String; 10] {
     ]
 }
 
+/// What V0 tells its ranks about a step is many small tensors: they stand in one line.
+fn line_of_broadcasts(rows: &[Row], view: View) -> [String; 10] {
+    let sum = |of: fn(&Row) -> u64| rows.iter().map(of).sum::<u64>();
+    let elements = || rows.iter().map(|row| row.elements);
+    let (least, most) = (elements().min().unwrap_or(0), elements().max().unwrap_or(0));
+    let mut dtypes: Vec<_> = rows.iter().map(|row| row.dtype).collect();
+    dtypes.dedup();
+    let [stage, phase, what, .., ranks] =
+        rows.first().map(|row| line(row, view)).unwrap_or_default();
+    [
+        stage,
+        phase,
+        what,
+        format!("{} sizes", rows.len()),
+        dtypes.join(" "),
+        format!("{least}-{most}"),
+        grouped(sum(|row| row.count)),
+        size(sum(|row| row.message_bytes)),
+        size(sum(|row| row.bus_bytes)),
+        ranks,
+    ]
+}
+
 /// `0-3,6` for 0, 1, 2, 3 and 6.
-fn list(ranks: &[u32]) -> String {
+pub(super) fn list(ranks: &[u32]) -> String {
     let runs = ranks.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
         [first, .., last] => format!("{first}-{last}"),
         run => run.iter().map(u32::to_string).collect(),

@@ -156,7 +156,7 @@ impl Forward<'_> {
 
 /// Whether vLLM's custom all-reduce takes a message, on ranks of one node that reach each other's
 /// memory (`custom_all_reduce.py`, `should_custom_ar`; `all_reduce_utils.py` in later releases).
-pub(super) fn custom_all_reduce_takes(call: &Call) -> bool {
+pub(in crate::model) fn custom_all_reduce_takes(call: &Call) -> bool {
     const LARGEST: u64 = 8 << 20;
     let bytes = call.elements * call.datatype.size();
     matches!(call.group, 2 | 4 | 6 | 8) && bytes.is_multiple_of(16) && bytes < LARGEST

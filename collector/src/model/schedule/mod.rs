@@ -10,6 +10,7 @@ mod startup;
 
 use super::{Deployment, Engine, Layout, Phase, Place, Refusal, Request, Step, scheduler};
 use forward::Forward;
+pub(super) use forward::custom_all_reduce_takes;
 use nccltap_proto::{Datatype, Operation};
 use std::collections::BTreeMap;
 
