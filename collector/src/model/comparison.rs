@@ -66,7 +66,7 @@ pub enum Verdict {
     Unseen,
     /// Seen and not predicted.
     NotPredicted,
-    /// Seen at start-up, which is not predicted for this engine.
+    /// Not as predicted, but at start-up, of which not all is known for this engine.
     Startup,
 }
 
@@ -85,7 +85,7 @@ impl Verdict {
             Self::MissingPastNccl => "missing, unless past NCCL",
             Self::Unseen => "unseen, past NCCL",
             Self::NotPredicted => "not predicted",
-            Self::Startup => "start-up, not predicted",
+            Self::Startup => "start-up, not all known",
         }
     }
 }
@@ -165,13 +165,14 @@ pub fn compare(prediction: &Prediction, seen: &[Seen]) -> Comparison {
             let predicted = class.counts.get(key).copied().unwrap_or(0);
             let fewest = counts.iter().min().copied().unwrap_or(0);
             let most = counts.iter().max().copied().unwrap_or(0);
+            let equal = fewest == predicted && most == predicted;
             let verdict = match (predicted, most) {
                 (0, 0) => Verdict::Unseen,
-                (0, _) if key.1 == Phase::Startup.name() && !startup_is_known => Verdict::Startup,
+                _ if equal => Verdict::Equal,
+                _ if key.1 == Phase::Startup.name() && !startup_is_known => Verdict::Startup,
                 (0, _) => Verdict::NotPredicted,
                 (_, 0) if class.takeable.contains(key) => Verdict::MissingPastNccl,
                 (_, 0) => Verdict::Missing,
-                _ if fewest == predicted && most == predicted => Verdict::Equal,
                 _ => Verdict::Off,
             };
             let row = row(verdict, key, predicted, (fewest, most));

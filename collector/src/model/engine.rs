@@ -246,8 +246,11 @@ impl Deployment {
 fn refuse_unknown(model: &Model, layout: Layout, engine: Engine) -> Result<(), Refusal> {
     let not_modelled = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
     match engine {
-        Engine::V0 if layout.data > 1 => {
-            not_modelled("data parallelism is modelled for V1 only: give --engine vllm-v1")
+        Engine::V0 | Engine::V1Release0_8 | Engine::V1Release0_11 if layout.data > 1 => {
+            not_modelled(
+                "before vLLM 0.20 the replicas of data parallelism wait for each other in every step, \
+                 which is not modelled: give --engine vllm-v1 --engine-version 0.20",
+            )
         }
         Engine::V0 if layout.tensor > 1 && model.architecture.latent_attention() => not_modelled(
             "what V0 broadcasts for a model with latent attention is not modelled: give --engine \

@@ -50,7 +50,7 @@ fn write_layout(text: &mut String, prediction: &Prediction, view: View) {
     });
     write_table(text, head, &RIGHT, lines.collect());
     if !prediction.deployment.engine.startup_is_known() {
-        text.push_str("  of start-up, only the first use of each communicator is predicted\n");
+        text.push_str("  start-up without the pass that tunes FlashInfer, where it is installed\n");
     }
     if prediction.leaves_nccl() {
         text.push_str("  * goes through vLLM's custom all-reduce, where NCCL does not see it\n");

@@ -21,6 +21,8 @@ pub enum Role {
     TensorParallel,
     /// The ranks of one tensor-parallel rank over all stages.
     PipelineParallel,
+    /// The ranks of one stage that share the experts.
+    ExpertParallel,
 }
 
 impl Role {
@@ -29,6 +31,7 @@ impl Role {
         match self {
             Self::TensorParallel => "tensor",
             Self::PipelineParallel => "pipeline",
+            Self::ExpertParallel => "expert",
         }
     }
 }
@@ -199,9 +202,10 @@ fn replayed_at(deployment: &Deployment, step: &Step) -> Option<u64> {
 }
 
 impl Engine {
-    /// Whether what the engine does before the first request is known.
+    /// Whether all that the engine does before the first request is known. Later releases tune
+    /// FlashInfer, if it is there.
     pub const fn startup_is_known(self) -> bool {
-        matches!(self, Self::V0)
+        matches!(self, Self::V0 | Self::V1Release0_8)
     }
 }
 

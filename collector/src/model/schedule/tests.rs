@@ -202,6 +202,74 @@ fn v0_profiles_with_as_many_tokens_as_there_may_be() {
     );
 }
 
+/// Start-up as (collective, shape, count), of one stage.
+fn startup(prediction: &Prediction, stage: u32) -> Vec<(&'static str, Vec<u64>, u64)> {
+    let rows = prediction.rows(View::Collectives).into_iter();
+    let rows = rows.filter(|row| row.phase == "startup" && row.stage == stage);
+    rows.map(|row| (row.collective, row.shape, row.count)).collect()
+}
+
+#[test]
+fn v1_profiles_and_tries_its_sampler() {
+    let settings = Settings {
+        engine: Engine::V1Release0_11,
+        max_num_batched_tokens: Some(16_384),
+        ..Settings::PAPER
+    };
+    let prediction = predict(deployment("llama-3.1-8b", 2, 2, settings), &[request(1, 1)]);
+    let first_uses = ("AllReduce", vec![1], 1);
+    assert_eq!(
+        startup(&prediction, 0),
+        [
+            first_uses.clone(),
+            ("AllReduce", vec![16_384, 4096], 33),
+            first_uses.clone(),
+            first_uses.clone()
+        ]
+    );
+    assert_eq!(
+        startup(&prediction, 1),
+        [
+            first_uses.clone(),
+            ("AllReduce", vec![1024, 4096], 32),
+            ("AllReduce", vec![16_384, 4096], 32),
+            ("AllGather", vec![1024, 128_256], 2),
+            first_uses.clone(),
+            first_uses
+        ]
+    );
+}
+
+#[test]
+fn each_captured_size_is_run_before_as_often_as_the_release_does() {
+    let runs = |engine, pipeline| -> Vec<(u64, u64)> {
+        let settings = Settings {
+            engine,
+            cuda_graphs: true,
+            max_num_seqs: Some(5),
+            max_model_len: Some(2048),
+            ..Settings::PAPER
+        };
+        let deployment = deployment("llama-3.1-8b", 2, pipeline, settings);
+        let layers = layers_of_first_stage(&deployment);
+        let prediction = predict(deployment, &[request(1, 1)]);
+        let rows = startup(&prediction, 0).into_iter();
+        let captured = rows.filter(|(what, shape, _)| *what == "AllReduce" && shape[0] <= 16);
+        let captured = captured.filter(|(_, shape, _)| shape.len() == 2 && shape[0] != 5);
+        captured.map(|(_, shape, count)| (shape[0], count / layers)).collect()
+    };
+    assert_eq!(runs(Engine::V0, 1), [(1, 2), (2, 2), (4, 2), (8, 2)]);
+    assert_eq!(runs(Engine::V0, 2), [(1, 4), (2, 4), (4, 4), (8, 4)]);
+    let v1 = |engine| runs(engine, 1);
+    assert_eq!(v1(Engine::V1Release0_8), [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1)]);
+    assert_eq!(v1(Engine::V1Release0_11), [(1, 2), (2, 2), (4, 2), (8, 1)]);
+    assert_eq!(v1(Engine::V1Release0_20), [(1, 2), (2, 3), (4, 4), (8, 2)]);
+}
+
+fn layers_of_first_stage(deployment: &Deployment) -> u64 {
+    2 * deployment.model.layers / u64::from(deployment.layout.pipeline) + 1
+}
+
 #[test]
 fn v0_pads_decodes_to_captured_sizes_and_prompts_not() {
     let settings = Settings { cuda_graphs: true, max_model_len: Some(2048), ..Settings::PAPER };
@@ -305,9 +373,11 @@ fn the_custom_all_reduce_takes_small_messages_past_nccl() {
 fn replicas_of_a_dense_model_share_the_requests_and_say_nothing_to_each_other() {
     let layout = Layout { data: 2, ..Layout::new(2, 1) };
     let model = preset("llama-3.1-8b").unwrap();
-    let both = Deployment::new(model, layout, V1).unwrap();
+    let settings = Settings { engine: Engine::V1Release0_20, ..V1 };
+    let both = Deployment::new(model, layout, settings).unwrap();
     let both = predict(both, &[request(128, 3); 4]).totals(|_| true);
-    let one = predict(deployment("llama-3.1-8b", 2, 1, V1), &[request(128, 3); 2]).totals(|_| true);
+    let one =
+        predict(deployment("llama-3.1-8b", 2, 1, settings), &[request(128, 3); 2]).totals(|_| true);
     assert_eq!(both.bus_bytes, 2 * one.bus_bytes);
     assert_eq!(both.operations, 2 * one.operations);
 }
