@@ -14,6 +14,7 @@
 //!   (counts by key). These three are pure: the same messages give the same counts, live or from a
 //!   recording;
 //! - [`outputs`]: rows, text, metrics, HTTP;
+//! - [`model`]: what should be seen, and whether it was;
 //! - [`server`]: a collector with its sockets, running;
 //! - [`private`]: such a collector for the time of one command, and [`preload`], which brings the
 //!   tap into it;
@@ -45,6 +46,7 @@ pub mod commands;
 pub mod doctor;
 pub mod ingest;
 pub mod ledger;
+pub mod model;
 pub mod outputs;
 pub mod preload;
 pub mod private;
