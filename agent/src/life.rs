@@ -14,11 +14,13 @@ use crate::communicators::Communicators;
 use crate::descriptors;
 use crate::drain;
 use crate::faults::{self, Fault};
+use crate::graphs::{self, Graphs};
 use crate::mapping::RingFile;
 use crate::resolve::elf;
 use crate::settings::{Settings, Start};
 use crate::shield::{Unseen, shielded};
 use crate::thread;
+use crate::uplink;
 use nccltap_proto::ringfile::{AnchorEntry, Layout};
 use nccltap_proto::v1;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering::*};
@@ -30,6 +32,8 @@ const RUNNING: u8 = 2;
 const OFF: u8 = 3;
 
 static STATE: AtomicU8 = AtomicU8::new(DORMANT);
+// Among initialised data: every process looks here when it ends, and that page is in memory already.
+#[cfg_attr(not(test), unsafe(link_section = ".data"))]
 static AGENT: AtomicPtr<Agent> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The tap, alive in this process. Never freed: threads may use it until the process is gone.
@@ -39,6 +43,7 @@ pub(crate) struct Agent {
     pub(crate) process: v1::Process,
     pub(crate) started: AnchorEntry,
     pub(crate) communicators: Communicators,
+    pub(crate) graphs: Graphs,
     pub(crate) exit: drain::Exit,
 }
 
@@ -144,6 +149,7 @@ fn start() -> Option<Box<Agent>> {
         process,
         started,
         communicators: Communicators::new(),
+        graphs: Graphs::default(),
         exit: drain::Exit::default(),
     }))
 }
@@ -175,20 +181,25 @@ fn describe_process(settings: &Settings, started: AnchorEntry) -> v1::Process {
 }
 
 /// A fork copies one thread, in whatever state the others are. Before it, the walk over loaded
-/// objects is brought to an end, whose lock in glibc would stay taken in the child.
+/// objects and the load of the second library are brought to an end, whose locks in glibc would stay
+/// taken in the child.
 unsafe extern "C" fn before_fork() {
+    uplink::hold_loads();
     elf::hold_walks();
 }
 
 unsafe extern "C" fn after_fork_in_parent() {
     elf::release_walks();
+    uplink::release_loads();
 }
 
-/// In a forked child: rings, ring file, drain thread and communicators are the parent's.
+/// In a forked child: rings, ring file, drain thread, communicators and graphs are the parent's.
 unsafe extern "C" fn after_fork_in_child() {
     elf::release_walks();
+    uplink::forked();
     thread::forked();
     descriptors::forked();
+    graphs::forked();
     AGENT.store(std::ptr::null_mut(), Release);
     faults::reset();
     STATE.store(DORMANT, Release);

@@ -1,8 +1,8 @@
 //! From the timeline to the ledger: every operation is counted under what its step is for.
 
 use crate::ledger::Ledger;
-use crate::steps::{Place, Settled, Steps, Turn};
-use crate::timeline::{Communicators, Listener, OperationCall};
+use crate::steps::{Label, Place, Settled, Steps, Turn};
+use crate::timeline::{Block, Communicators, Holds, Listener, Manifest, OperationCall};
 use nccltap_proto::Function;
 
 /// Listens to the timeline of a process, asks its steps, tells its ledger.
@@ -43,6 +43,20 @@ impl<'a> Accountant<'a> {
     }
 }
 
+impl Accountant<'_> {
+    fn block(&mut self, block: &Block, communicators: &Communicators) {
+        if block.conditional {
+            return self.ledger.conditional_block(block, Label::UNKNOWN);
+        }
+        for _ in 0..block.times {
+            match block.calls.as_slice() {
+                [call] => self.operation(call, communicators),
+                calls => self.group(calls, communicators),
+            }
+        }
+    }
+}
+
 impl Listener for Accountant<'_> {
     #[inline]
     fn call(&mut self, function: Function) {
@@ -72,6 +86,24 @@ impl Listener for Accountant<'_> {
 
     fn simulated(&mut self, operations: u64) {
         self.ledger.simulate(operations);
+    }
+
+    #[inline]
+    fn captured(&mut self) {
+        self.ledger.capture();
+    }
+
+    fn launched_by_device(&mut self, manifest: &Manifest) {
+        self.ledger.launched_by_device(manifest);
+    }
+
+    /// What a launch carries out counts as if it had been called, one operation after the other.
+    fn launched(&mut self, holds: Holds<'_>, communicators: &Communicators) {
+        self.ledger.launch(holds);
+        let Holds::Operations(manifest) = holds else { return };
+        for block in manifest.blocks() {
+            self.block(block, communicators);
+        }
     }
 
     fn gap(&mut self) {

@@ -1,6 +1,8 @@
 //! The tap on disk, and how it gets into a command.
 
 use anyhow::{Context, bail};
+use nccltap_proto::uplink;
+use object::{Object, ObjectSection, ObjectSymbol};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -33,6 +35,35 @@ pub fn find_library() -> anyhow::Result<PathBuf> {
          to its path",
         beside.display()
     )
+}
+
+/// What keeps the tap from sending, in a sentence: it opens `libnccltap_uplink.so` for that, which must lie
+/// beside it and be of its version.
+pub fn uplink_problem(tap: &Path) -> Option<String> {
+    let path = tap.with_file_name(uplink::LIBRARY);
+    let problem = match std::fs::read(&path) {
+        Err(error) => format!("{} cannot be read: {error}", path.display()),
+        Ok(file) => match uplink_version(&file) {
+            Some(uplink::VERSION) => return None,
+            Some(_) => format!("{} is of another version than this command", path.display()),
+            None => format!("{} is no uplink of nccltap", path.display()),
+        },
+    };
+    Some(format!(
+        "{problem}; a tap without it sends nothing while its process runs, and what it records is known \
+         when the process has ended; put the file of the same build there"
+    ))
+}
+
+/// Which version of the interface a library exports.
+fn uplink_version(file: &[u8]) -> Option<u32> {
+    let object = object::File::parse(file).ok()?;
+    let symbol = object
+        .dynamic_symbols()
+        .find(|symbol| symbol.name_bytes().is_ok_and(|name| name == uplink::SYMBOL.to_bytes()))?;
+    let section = object.section_by_index(symbol.section_index()?).ok()?;
+    let version = section.data_range(symbol.address(), 4).ok()??;
+    Some(u32::from_ne_bytes(version.try_into().ok()?))
 }
 
 /// A path by which `LD_PRELOAD` can name the library: one without spaces and colons, which separate
@@ -85,6 +116,17 @@ mod tests {
             assert_eq!(joined(tap, Some(OsStr::new(there))), joined_text);
         }
         assert_eq!(joined(tap, None), "/a/libnccltap.so");
+    }
+
+    #[test]
+    fn an_uplink_that_is_not_there_or_is_something_else_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let tap = dir.path().join(LIBRARY);
+        let said = uplink_problem(&tap).unwrap();
+        assert!(said.contains("libnccltap_uplink.so cannot be read: No such file"), "{said}");
+        std::fs::copy(std::env::current_exe().unwrap(), dir.path().join(uplink::LIBRARY)).unwrap();
+        let said = uplink_problem(&tap).unwrap();
+        assert!(said.contains("libnccltap_uplink.so is no uplink of nccltap"), "{said}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ real=$root/target/real
 nccl=$root/target/nccl
 python=$real/venv/bin/python
 
-(cd "$root" && cargo build --release --quiet -p nccltap-agent && cargo build --release --quiet -p nccltap)
+(cd "$root" && cargo build --release --quiet -p nccltap-agent -p nccltap-uplink && cargo build --release --quiet -p nccltap)
 
 if [ ! -f "$real/ready" ]; then
     echo "run.sh: downloading PyTorch and vLLM's NCCLLibrary into $real" >&2

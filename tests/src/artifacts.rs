@@ -1,5 +1,6 @@
-//! What is tested, built once: the tap and the command, in the release profile, as users get them.
+//! What is tested, built once: the tap, its uplink and the command, in the release profile, as users get them.
 
+use nccltap_proto::uplink;
 use serde::Deserialize;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -12,6 +13,8 @@ use std::sync::OnceLock;
 pub struct Artifacts {
     /// `libnccltap.so`.
     pub tap: PathBuf,
+    /// `libnccltap_uplink.so`, beside it.
+    pub uplink: PathBuf,
     /// The command `nccltap`.
     pub command: PathBuf,
 }
@@ -44,28 +47,36 @@ fn once_per_run(run: &OsString) -> Artifacts {
     let note = workshop().join("built");
     let run = run.to_string_lossy();
     let noted = fs::read_to_string(&note).unwrap_or_default();
-    if let [of, tap, command] = noted.lines().collect::<Vec<_>>()[..]
+    if let [of, tap, uplink, command] = noted.lines().collect::<Vec<_>>()[..]
         && of == run
     {
-        return Artifacts { tap: tap.into(), command: command.into() };
+        return Artifacts { tap: tap.into(), uplink: uplink.into(), command: command.into() };
     }
     let built = build();
-    let text = format!("{run}\n{}\n{}\n", built.tap.display(), built.command.display());
+    let paths = [&built.tap, &built.uplink, &built.command].map(|path| path.display().to_string());
+    let text = format!("{run}\n{}\n", paths.join("\n"));
     fs::write(note, text).expect("the workshop can be written");
     built
 }
 
-/// Builds the tap and the command one after the other: built together, cargo would give the library in
-/// the host what only the collector asks of their common dependencies.
+/// Builds the two libraries and then the command: built together, cargo would give the libraries in the
+/// host what only the collector asks of their common dependencies.
 fn build() -> Artifacts {
+    let libraries = files_of(&["nccltap-agent", "nccltap-uplink"]);
     Artifacts {
-        tap: file_of("nccltap-agent", "libnccltap.so"),
-        command: file_of("nccltap", "nccltap"),
+        tap: named(&libraries, "libnccltap.so"),
+        uplink: named(&libraries, uplink::LIBRARY),
+        command: named(&files_of(&["nccltap"]), "nccltap"),
     }
 }
 
-/// Builds a package, and finds one of its files.
-fn file_of(package: &str, file: &str) -> PathBuf {
+fn named(files: &[PathBuf], name: &str) -> PathBuf {
+    let found = files.iter().find(|path| path.file_name().is_some_and(|file| file == name));
+    found.unwrap_or_else(|| panic!("cargo built no {name}")).clone()
+}
+
+/// Builds packages, and says which files came to be.
+fn files_of(packages: &[&str]) -> Vec<PathBuf> {
     // What cargo tells a test about the test's own package would look like a change to what is built.
     let told = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -73,20 +84,20 @@ fn file_of(package: &str, file: &str) -> PathBuf {
         cargo.env_remove(name);
     }
     let output = cargo
-        .args(["build", "--release", "-p", package])
+        .args(["build", "--release"])
+        .args(packages.iter().flat_map(|package| ["-p", package]))
         .args(["--message-format", "json-render-diagnostics"])
         .arg("--manifest-path")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo can be run");
-    assert!(output.status.success(), "{package} does not build");
+    assert!(output.status.success(), "{packages:?} do not build");
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok())
         .flat_map(|message| message.filenames)
-        .find(|path| path.file_name().is_some_and(|name| name == file))
-        .unwrap_or_else(|| panic!("cargo built no {file}"))
+        .collect()
 }
 
 /// The part of cargo's messages that says which files came to be.

@@ -3,7 +3,7 @@
 use crate::artifacts::workshop;
 use crate::wait::eventually;
 use nccltap_proto::{FNV_START, fnv1a};
-use nccltap_rehearsal::{Installed, LLAMA_RANK, NCCL, NCCL_HEADER};
+use nccltap_rehearsal::{FILES, Installable, Installed, SWITCH};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::Write;
@@ -42,13 +42,12 @@ impl Linkage {
 pub fn simulated_nccl() -> &'static Installed {
     static INSTALLED: OnceLock<Installed> = OnceLock::new();
     INSTALLED.get_or_init(|| {
-        let parts = [NCCL, NCCL_HEADER, LLAMA_RANK];
-        let hash = parts.iter().fold(FNV_START, |hash, part| fnv1a(part, hash));
+        let hash = FILES.iter().fold(FNV_START, |hash, file| fnv1a(file.bytes, hash));
         let directory = workshop().join(format!("nccl-{hash:016x}"));
         let installed = nccltap_rehearsal::Installed::in_directory(&directory);
-        match [&installed.library, &installed.header, &installed.llama_rank].map(|it| it.exists()) {
-            [true, true, true] => installed,
-            _ => {
+        match installed.is_complete() {
+            true => installed,
+            false => {
                 nccltap_rehearsal::install(&directory).expect("the target directory can be written")
             }
         }
@@ -65,7 +64,7 @@ pub fn second_nccl() -> PathBuf {
     let second = first.with_file_name("libnccl.so.3");
     if !second.exists() {
         let (name, other) = (b"libnccl.so.2\0", b"libnccl.so.3\0");
-        let mut bytes = NCCL.to_vec();
+        let mut bytes = fs::read(first).expect("the simulated NCCL is installed");
         let at = bytes.windows(name.len()).position(|bytes| bytes == name);
         let at = at.expect("the library has its name in it");
         bytes[at..at + other.len()].copy_from_slice(other);
@@ -86,6 +85,17 @@ pub fn program(name: &str, linkage: Linkage) -> PathBuf {
         command.args(linkage.arguments()).arg("-I").arg(source.parent().unwrap_or(&source));
         if linkage != Linkage::None {
             link(command, &simulated_nccl().library);
+        }
+    })
+}
+
+/// The program that `tests/hosts/NAME.c` becomes, linked to NCCL and to this release of the CUDA runtime.
+pub fn cuda_program(name: &str, linkage: Linkage, release: u32) -> PathBuf {
+    compile(&source(name), &format!("{name}-{linkage:?}-cuda{release}"), |command| {
+        command.args(linkage.arguments()).arg(format!("-DCUDART_VERSION={release}000"));
+        if linkage != Linkage::None {
+            link(command, &simulated_nccl().library);
+            command.arg(format!("-l:libcudart.so.{release}"));
         }
     })
 }
@@ -148,7 +158,7 @@ fn compile(source: &Path, name: &str, arrange: impl FnOnce(&mut Command)) -> Pat
     let parts = [
         read(source),
         if header.exists() { read(&header) } else { Vec::new() },
-        NCCL_HEADER.to_vec(),
+        FILES.iter().filter(|file| is_header(file)).flat_map(|file| file.bytes).copied().collect(),
         format!("{command:?}").into_bytes(),
     ];
     let hash = parts.iter().fold(FNV_START, |hash, part| fnv1a(part, hash));
@@ -162,6 +172,10 @@ fn compile(source: &Path, name: &str, arrange: impl FnOnce(&mut Command)) -> Pat
         fs::rename(&draft, &finished).expect("a file can be renamed in its directory");
     }
     finished
+}
+
+fn is_header(file: &Installable) -> bool {
+    file.name.ends_with(".h")
 }
 
 /// A text that no other thread or process uses at the same time.
@@ -184,6 +198,8 @@ impl Host {
         let mut command = Command::new(program);
         command
             .env("LD_LIBRARY_PATH", simulated_nccl().library.parent().unwrap_or(Path::new("")))
+            .env(SWITCH.0, SWITCH.1)
+            .env("NCCLTAP_REHEARSAL_SAID", "1")
             .env("PYTHONDONTWRITEBYTECODE", "1");
         Self { command, files: directory.join(format!("host-{}", unique())) }
     }

@@ -78,7 +78,8 @@ fn a_library_opened_locally_and_pynccl_beside_it_share_one_copy_of_nccl() {
 fn ctypes_as_vllm_uses_it_is_counted() {
     let stage = Stage::new();
     let collector = stage.collector();
-    let host = stage.script("pynccl").env("NCCLSIM_VERSION", "22703").run().succeeded();
+    let host =
+        stage.script("pynccl").env("NCCLTAP_REHEARSAL_NCCL_VERSION", "22703").run().succeeded();
     assert_eq!(host.stdout, "22703\n");
     let ledger = stage.ledger_equals_ground_truth(&collector);
     assert_eq!(collector.report().differences(&ledger), "", "the report against the ledger");

@@ -77,7 +77,11 @@ fn signals_are_the_hosts() {
 fn calls_of_a_thread_that_left_one_by_a_jump_are_counted_if_only_as_unrecorded() {
     let stage = Stage::new();
     let collector = stage.collector();
-    let host = stage.host("jump", Linkage::Lazy).env("NCCLSIM_HANG_AFTER", "2").run().succeeded();
+    let host = stage
+        .host("jump", Linkage::Lazy)
+        .env("NCCLTAP_REHEARSAL_HANG_AFTER", "2")
+        .run()
+        .succeeded();
     let process = collector.ended(host.pid);
     process.is_accounted_for();
     let truth = stage.ground_truth(Counter::CarriedOut);

@@ -109,13 +109,16 @@ pub(crate) const PASS_ON: usize = 0;
 /// What a hook of [`lookup!`] answers: the name is not there, give the caller NULL.
 pub(crate) const ABSENT: usize = 1;
 
-/// Makes a look-up function of the dlsym family.
+/// Makes a look-up function of the dlsym family, and `$first`, to which `$next` leads until the next such
+/// function in line has been found.
 ///
-/// A name that does not begin with `n` goes straight on by a tail jump: the caller's return address
-/// stays on the stack, so RTLD_NEXT still means the caller. Otherwise `$hook(handle, name,
-/// version)` decides: an address, [`PASS_ON`] or [`ABSENT`].
+/// A name that begins with neither `nc` nor `cu` goes straight on by a tail jump: the caller's return
+/// address stays on the stack, so RTLD_NEXT still means the caller. Otherwise `$hook(handle, name,
+/// version, return address)` decides: an address, [`PASS_ON`] or [`ABSENT`].
+///
+/// `$find()` finds the next function in line, or gives 0, and then there is no such symbol.
 macro_rules! lookup {
-    ($name:ident, $real:path, $hook:path, $resolve:path) => {
+    ($name:ident, $first:ident, $next:path, $hook:path, $find:path) => {
         #[unsafe(naked)]
         #[cfg_attr(test, allow(dead_code))]
         unsafe extern "C" fn $name() {
@@ -124,25 +127,16 @@ macro_rules! lookup {
                 "test rsi, rsi",
                 "je 2f",
                 "cmp byte ptr [rsi], 110",
-                "je 4f",
-                "2:",
-                "mov rax, qword ptr [rip + {real}]",
-                "test rax, rax",
                 "je 3f",
-                "jmp rax",
+                "cmp byte ptr [rsi], 99",
+                "je 5f",
+                "2:",
+                "jmp qword ptr [rip + {next}]",
                 "3:",
-                "push rdi",
-                "push rsi",
-                "push rdx",
-                "call {resolve}",
-                "pop rdx",
-                "pop rsi",
-                "pop rdi",
-                "mov rax, qword ptr [rip + {real}]",
-                "test rax, rax",
-                "je 6f",
-                "jmp rax",
+                "cmp byte ptr [rsi + 1], 99",
+                "jne 2b",
                 "4:",
+                "mov rcx, [rsp]",
                 "push rdi",
                 "push rsi",
                 "push rdx",
@@ -155,12 +149,35 @@ macro_rules! lookup {
                 "cmp rax, 1",
                 "je 6f",
                 "ret",
+                "5:",
+                "cmp byte ptr [rsi + 1], 117",
+                "je 4b",
+                "jmp 2b",
                 "6:",
                 "xor eax, eax",
                 "ret",
-                real = sym $real,
+                next = sym $next,
                 hook = sym $hook,
-                resolve = sym $resolve,
+            )
+        }
+
+        #[unsafe(naked)]
+        unsafe extern "C" fn $first() {
+            std::arch::naked_asm!(
+                "endbr64",
+                "push rdi",
+                "push rsi",
+                "push rdx",
+                "call {find}",
+                "pop rdx",
+                "pop rsi",
+                "pop rdi",
+                "test rax, rax",
+                "je 2f",
+                "jmp rax",
+                "2:",
+                "ret",
+                find = sym $find,
             )
         }
     };

@@ -8,52 +8,64 @@
 #![allow(unsafe_code)]
 
 use crate::arch::{ABSENT, PASS_ON, lookup};
+use crate::faults::{self, Fault};
 use crate::hook;
 use crate::resolve::{elf, libraries};
 use crate::shield::Unseen;
 use crate::shield::shielded;
 use nccltap_proto::ringfile::DOOR_DLSYM;
 use std::ffi::{CStr, c_char, c_void};
-use std::sync::atomic::{AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
 
 type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 type Dlvsym = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char) -> *mut c_void;
 
-/// The next `dlsym` and `dlvsym` in line, 0 until looked for.
-static NEXT_DLSYM: AtomicUsize = AtomicUsize::new(0);
-static NEXT_DLVSYM: AtomicUsize = AtomicUsize::new(0);
-/// glibc's `dlsym`.
+/// The next `dlsym` and `dlvsym` in line. Until it has been looked for, what looks for it.
+static NEXT_DLSYM: AtomicPtr<()> = AtomicPtr::new(first_dlsym as *const () as *mut ());
+static NEXT_DLVSYM: AtomicPtr<()> = AtomicPtr::new(first_dlvsym as *const () as *mut ());
+/// glibc's `dlsym`, 0 until looked for.
 static LIBC_DLSYM: AtomicUsize = AtomicUsize::new(0);
 
-lookup!(nccltap_dlsym, NEXT_DLSYM, hook_dlsym, find_next);
-lookup!(nccltap_dlvsym, NEXT_DLVSYM, hook_dlvsym, find_next);
+lookup!(nccltap_dlsym, first_dlsym, NEXT_DLSYM, hook_dlsym, find_dlsym);
+lookup!(nccltap_dlvsym, first_dlvsym, NEXT_DLVSYM, hook_dlvsym, find_dlvsym);
 #[cfg(not(test))]
 crate::arch::export_versions!("dlsym", nccltap_dlsym);
 #[cfg(not(test))]
 crate::arch::export_versions!("dlvsym", nccltap_dlvsym);
 
-/// Finds the next look-up functions in line. Called by the trampolines; calls no dl function.
+/// Finds the next `dlsym` in line. Called by the trampoline; calls no dl function.
 #[cold]
-unsafe extern "C" fn find_next() {
-    NEXT_DLVSYM.store(elf::next_definition(b"dlvsym").unwrap_or(0), Release);
-    NEXT_DLSYM.store(elf::next_definition(b"dlsym").unwrap_or(0), Release);
+unsafe extern "C" fn find_dlsym() -> usize {
+    find(b"dlsym", &NEXT_DLSYM)
+}
+
+/// Finds the next `dlvsym` in line. Called by the trampoline; calls no dl function.
+#[cold]
+unsafe extern "C" fn find_dlvsym() -> usize {
+    find(b"dlvsym", &NEXT_DLVSYM)
+}
+
+fn find(name: &[u8], next: &AtomicPtr<()>) -> usize {
+    let found = elf::next_definition(name).unwrap_or(0);
+    if found != 0 {
+        next.store(found as *mut (), Release);
+    }
+    found
 }
 
 /// Decides about `dlsym(handle, name)`.
-unsafe extern "C" fn hook_dlsym(handle: *mut c_void, name: *const c_char) -> usize {
+unsafe extern "C" fn hook_dlsym(
+    handle: *mut c_void,
+    name: *const c_char,
+    _version: *const c_char,
+    caller: usize,
+) -> usize {
     // SAFETY: the trampoline hands on the caller's arguments; the name is a C string.
-    let Some(function) = hook::by_name(unsafe { CStr::from_ptr(name) }) else { return PASS_ON };
+    let asked = unsafe { CStr::from_ptr(name) };
+    let Some(function) = hook::by_name(asked) else { return passed_on(asked, caller) };
     let find = || {
-        if NEXT_DLSYM.load(Acquire) == 0 {
-            // SAFETY: needs nothing.
-            unsafe { find_next() };
-        }
-        let next = NEXT_DLSYM.load(Acquire);
-        if next == 0 {
-            return std::ptr::null_mut();
-        }
         // SAFETY: the address of a dlsym, and the caller's own arguments.
-        unsafe { std::mem::transmute::<usize, Dlsym>(next)(handle, name) }
+        unsafe { std::mem::transmute::<*mut (), Dlsym>(NEXT_DLSYM.load(Acquire))(handle, name) }
     };
     decide(handle, function, &find)
 }
@@ -63,22 +75,29 @@ unsafe extern "C" fn hook_dlvsym(
     handle: *mut c_void,
     name: *const c_char,
     version: *const c_char,
+    caller: usize,
 ) -> usize {
     // SAFETY: as above.
-    let Some(function) = hook::by_name(unsafe { CStr::from_ptr(name) }) else { return PASS_ON };
+    let asked = unsafe { CStr::from_ptr(name) };
+    let Some(function) = hook::by_name(asked) else { return passed_on(asked, caller) };
     let find = || {
-        if NEXT_DLVSYM.load(Acquire) == 0 {
-            // SAFETY: needs nothing.
-            unsafe { find_next() };
-        }
         let next = NEXT_DLVSYM.load(Acquire);
-        if next == 0 {
-            return std::ptr::null_mut();
-        }
         // SAFETY: the address of a dlvsym, and the caller's own arguments.
-        unsafe { std::mem::transmute::<usize, Dlvsym>(next)(handle, name, version) }
+        unsafe { std::mem::transmute::<*mut (), Dlvsym>(next)(handle, name, version) }
     };
     decide(handle, function, &find)
+}
+
+/// What the caller gets for a function that is not ours. Who takes the driver's own launch of graphs launches
+/// what is not seen, unless it is the runtime, or NCCL, which has one inside.
+fn passed_on(name: &CStr, caller: usize) -> usize {
+    if matches!(name.to_bytes(), b"cuGraphLaunch" | b"cuGraphLaunch_ptsz") {
+        let _unseen = Unseen::new();
+        if shielded(|| libraries::is_library(caller)) == Some(false) {
+            faults::count(Fault::DriverGraphs);
+        }
+    }
+    PASS_ON
 }
 
 /// What the caller gets for a function of the table.

@@ -5,11 +5,12 @@ use super::say;
 use super::signals::Signals;
 use crate::outputs::rows::{Row, View};
 use crate::outputs::text::{grouped, size};
-use crate::preload::find_library;
+use crate::preload::{find_library, uplink_problem};
 use crate::private::PrivateCollector;
 use anyhow::{Context, bail};
 use nccltap_proto::{Datatype, Function};
 use nccltap_rehearsal::counts::Counts;
+use nccltap_rehearsal::{COUNTS_DIRECTORY, SWITCH};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -53,6 +54,9 @@ pub(super) struct Demo {
 impl Demo {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let library = find_library()?;
+        if let Some(problem) = uplink_problem(&library) {
+            bail!("{problem}");
+        }
         runtime()?.block_on(self.show(&library))
     }
 
@@ -67,7 +71,7 @@ impl Demo {
              The tap and the\ncollector are the real ones.\n\n",
             self.tp, self.tp, self.prompt, self.output
         ))?;
-        let environment = own.environment(library)?;
+        let environment = own.environment(library, std::env::var_os("LD_PRELOAD").as_deref())?;
         let mut ranks = Vec::new();
         for rank in 0..self.tp {
             let child = Command::new(&installed.llama_rank)
@@ -77,7 +81,8 @@ impl Demo {
                 .arg(stage.join("ids"))
                 .envs(environment.iter().map(|(name, value)| (name, value)))
                 .env("NCCLTAP_JOB", "demo")
-                .env("NCCLSIM_COUNTS_DIR", &stage)
+                .env(SWITCH.0, SWITCH.1)
+                .env(COUNTS_DIRECTORY, &stage)
                 .stdin(Stdio::null())
                 .kill_on_drop(true)
                 .spawn()

@@ -1,11 +1,15 @@
 //! The commands of `nccltap`, one module each.
 
+mod check;
 mod demo;
 mod doctor;
+mod predict;
 mod recover;
+mod rehearse;
 mod report;
 mod run;
 mod serve;
+mod served;
 mod signals;
 
 use crate::client::Target;
@@ -28,8 +32,11 @@ enum Command {
     Serve(serve::Serve),
     Run(run::Run),
     Report(report::Report),
+    Predict(predict::Predict),
+    Check(check::Check),
     Recover(recover::Recover),
     Doctor(doctor::Doctor),
+    Rehearse(rehearse::Rehearse),
     Demo(demo::Demo),
 }
 
@@ -45,8 +52,11 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Run(run) => run.run(),
             Command::Report(report) => report.run(),
+            Command::Predict(predict) => predict.run(),
+            Command::Check(check) => check.run(),
             Command::Recover(recover) => recover.run(),
             Command::Doctor(doctor) => doctor.run(),
+            Command::Rehearse(rehearse) => rehearse.run(),
             Command::Demo(demo) => demo.run(),
         };
         done.unwrap_or_else(|error| {

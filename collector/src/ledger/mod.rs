@@ -20,9 +20,9 @@ pub use key::{Elements, Key, Path, Series};
 pub use tally::Tally;
 
 use crate::steps::{Label, Phase, Tokens};
-use crate::timeline::{Communicators, OperationCall};
-use nccltap_proto::Function;
+use crate::timeline::{Block, Communicators, Holds, Launch, Manifest, OperationCall};
 use nccltap_proto::record::UNWOUND;
+use nccltap_proto::{Function, Library};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
 use tally::Shape;
@@ -30,10 +30,13 @@ use tally::Shape;
 /// Keys of a process that are exact, and merged collectives that are told apart.
 pub const EXACT_KEYS: usize = 8192;
 
-/// Result codes that are told apart; any other counts as [`OTHER_RESULT`].
-const RESULTS: std::ops::RangeInclusive<i32> = 0..=31;
+/// Results of NCCL that are told apart; any other counts as [`OTHER_RESULT`].
+const NCCL_RESULTS: std::ops::RangeInclusive<i32> = 0..=31;
 
-/// Stands for every result that is neither NCCL's nor [`UNWOUND`].
+/// Results of CUDA that are told apart: it has some two hundred, up to `cudaErrorUnknown`.
+const CUDA_RESULTS: std::ops::RangeInclusive<i32> = 0..=999;
+
+/// Stands for every result that is neither the library's nor [`UNWOUND`].
 pub const OTHER_RESULT: i32 = -2;
 
 /// What is counted for one key.
@@ -51,7 +54,23 @@ pub struct Entry {
     pub merged_elements: u128,
     /// Of the elements of a mixed step: the part of its prefill tokens. Only under phase mixed.
     pub prefill_elements: u128,
+    /// Whether there may have been more: it also stands in graphs that the GPU launches by itself, or in
+    /// conditional nodes, and how often those are carried out the host cannot know.
+    pub at_least: bool,
     series: usize,
+}
+
+/// Launches of CUDA graphs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Launches {
+    /// Of graphs with operations of NCCL in them.
+    pub with_operations: u64,
+    /// Of graphs without.
+    pub without: u64,
+    /// Of graphs of which it is not known what is in them: what they carried out is in no count.
+    pub unknown: u64,
+    /// Into graphs under capture: nothing was carried out.
+    pub captured: u64,
 }
 
 /// The counts of one process.
@@ -68,11 +87,15 @@ pub struct Ledger {
     groups_not_merged: u64,
     calls: [u64; FUNCTION_SLOTS],
     operations: u64,
+    graph_operations: u64,
+    captured: u64,
+    launches: Launches,
+    conditional: BTreeMap<nccltap_proto::Operation, u64>,
     failed: BTreeMap<(Function, i32), u64>,
     simulated: u64,
 }
 
-const FUNCTION_SLOTS: usize = 64;
+const FUNCTION_SLOTS: usize = 128;
 const _: () = assert!(Function::ALL.len() < FUNCTION_SLOTS);
 
 impl Default for Ledger {
@@ -89,6 +112,10 @@ impl Default for Ledger {
             groups_not_merged: 0,
             calls: [0; FUNCTION_SLOTS],
             operations: 0,
+            graph_operations: 0,
+            captured: 0,
+            launches: Launches::default(),
+            conditional: BTreeMap::new(),
             failed: BTreeMap::new(),
             simulated: 0,
         }
@@ -123,6 +150,7 @@ impl Ledger {
                 merged: line.merged,
                 merged_elements: each * u128::from(line.merged),
                 prefill_elements: 0,
+                at_least: false,
                 series: 0,
             }
         })
@@ -159,6 +187,27 @@ impl Ledger {
     /// Operations that were counted.
     pub fn operations(&self) -> u64 {
         self.operations
+    }
+
+    /// Of those: operations that launches of graphs carried out.
+    pub fn graph_operations(&self) -> u64 {
+        self.graph_operations
+    }
+
+    /// Operations that were captured into graphs: not carried out by that.
+    pub fn captured(&self) -> u64 {
+        self.captured
+    }
+
+    /// Launches of graphs.
+    pub fn launches(&self) -> Launches {
+        self.launches
+    }
+
+    /// Operations in conditional nodes of graphs that were launched, once per launch. Whether they were
+    /// carried out, and how often, the host cannot know; they are in no other count.
+    pub fn conditional(&self) -> &BTreeMap<nccltap_proto::Operation, u64> {
+        &self.conditional
     }
 
     /// Operations that were in a simulated group and never launched.
@@ -212,7 +261,7 @@ impl Ledger {
     #[inline]
     pub fn hold(&mut self, call: &OperationCall) {
         match self.open.count(call) {
-            Some(_) => self.operations += 1,
+            Some(_) => self.took(call),
             None => self.operation(call, Label::UNKNOWN, Tokens::default()),
         }
     }
@@ -224,7 +273,7 @@ impl Ledger {
             .map(|call| {
                 let line = self.open.count(call);
                 match line {
-                    Some(_) => self.operations += 1,
+                    Some(_) => self.took(call),
                     None => self.operation(call, Label::UNKNOWN, Tokens::default()),
                 }
                 line
@@ -303,7 +352,11 @@ impl Ledger {
 
     /// Counts an operation that NCCL refused, or that did not return.
     pub fn failed(&mut self, function: Function, result: i32) {
-        let known = RESULTS.contains(&result) || result == UNWOUND;
+        let results = match function.library() {
+            Library::Nccl => NCCL_RESULTS,
+            Library::CudaRuntime => CUDA_RESULTS,
+        };
+        let known = results.contains(&result) || result == UNWOUND;
         let result = if known { result } else { OTHER_RESULT };
         *self.failed.entry((function, result)).or_default() += 1;
     }
@@ -311,6 +364,43 @@ impl Ledger {
     /// Counts operations of a group that was not launched.
     pub fn simulate(&mut self, operations: u64) {
         self.simulated += operations;
+    }
+
+    /// Counts an operation that went to a graph under capture.
+    #[inline]
+    pub fn capture(&mut self) {
+        self.captured += 1;
+    }
+
+    /// Counts a launch of a graph. What it carries out is counted apart, as operations.
+    pub fn launch(&mut self, holds: Holds<'_>) {
+        let launches = &mut self.launches;
+        match holds {
+            Holds::Nothing => launches.without += 1,
+            Holds::Unknown => launches.unknown += 1,
+            Holds::Captured => launches.captured += 1,
+            Holds::Operations(_) => launches.with_operations += 1,
+        }
+    }
+
+    /// Notes what stands in a conditional node of a graph that was launched.
+    pub fn conditional_block(&mut self, block: &Block, label: Label) {
+        for call in &block.calls {
+            self.mark_at_least(call, label);
+            *self.conditional.entry(call.operation).or_default() += block.times;
+        }
+    }
+
+    /// Notes what the GPU may launch by itself.
+    pub fn launched_by_device(&mut self, manifest: &Manifest) {
+        for call in manifest.blocks().iter().flat_map(|block| &block.calls) {
+            self.mark_at_least(call, Label::UNKNOWN);
+        }
+    }
+
+    fn mark_at_least(&mut self, call: &OperationCall, label: Label) {
+        let at = self.entry(Shape::of(call), label);
+        self.entries[at].at_least = true;
     }
 
     fn count(&mut self, call: &OperationCall, label: Label, tokens: Tokens) -> usize {
@@ -332,8 +422,16 @@ impl Ledger {
         if let Some(ns) = call.duration_ns {
             self.series[entry.series].1.observe(ns);
         }
-        self.operations += 1;
+        self.took(call);
         at
+    }
+
+    #[inline]
+    fn took(&mut self, call: &OperationCall) {
+        self.operations += 1;
+        if call.launch == Launch::Graph {
+            self.graph_operations += 1;
+        }
     }
 
     fn entry(&mut self, shape: Shape, label: Label) -> usize {
@@ -365,6 +463,7 @@ impl Ledger {
             merged: 0,
             merged_elements: 0,
             prefill_elements: 0,
+            at_least: false,
             series,
         });
         self.index.insert(key, at);

@@ -1,6 +1,6 @@
 //! What an operation, or a group of them, can mean to a step.
 
-use crate::timeline::{CommunicatorId, OperationCall};
+use crate::timeline::{CommunicatorId, Launch, OperationCall};
 use nccltap_proto::{Datatype, Operation};
 
 /// An operation as the recognisers see it.
@@ -15,6 +15,7 @@ pub(super) enum Event {
         communicator: CommunicatorId,
         datatype: Datatype,
         elements: u64,
+        graph: bool,
     },
     AllGather {
         communicator: CommunicatorId,
@@ -39,7 +40,10 @@ impl Event {
         };
         let elements = call.elements;
         match call.operation {
-            Operation::AllReduce => Self::AllReduce { communicator, datatype, elements },
+            Operation::AllReduce => {
+                let graph = call.launch == Launch::Graph;
+                Self::AllReduce { communicator, datatype, elements, graph }
+            }
             Operation::AllGather => Self::AllGather { communicator, elements },
             Operation::Broadcast => Self::Broadcast { communicator, datatype, elements },
             Operation::Send | Operation::Recv => {
@@ -68,6 +72,9 @@ impl Event {
 
     /// What pynccl does first with each communicator: an AllReduce of one float32.
     pub(super) fn is_warm_up(self) -> bool {
-        matches!(self, Self::AllReduce { datatype: Datatype::Float32, elements: 1, .. })
+        matches!(
+            self,
+            Self::AllReduce { datatype: Datatype::Float32, elements: 1, graph: false, .. }
+        )
     }
 }

@@ -185,11 +185,15 @@ impl Steps {
             }
             _ => {}
         }
-        let turn = self.outside_steps();
+        let mut turn = self.outside_steps();
         if let Engine::Starting { warm_up, reduced } = &mut self.engine {
             *reduced |= matches!(event, Event::AllReduce { .. });
             if let Some(engine) = warm_up.event(event) {
                 self.engine = Engine::V1(Box::new(engine));
+            } else if warm_up.is_strange() {
+                self.engine = Engine::None;
+                self.joined_late = true;
+                turn = Turn::unknown();
             }
         }
         turn

@@ -41,6 +41,8 @@ pub enum Source {
     Startup,
     /// Sizes of the step's metadata, which vLLM's V0 engine broadcasts before the forward pass.
     Metadata,
+    /// The forward pass was a CUDA graph of a kind that holds decode only.
+    Graph,
     /// Rows of the logits against tokens of the forward pass.
     Rows,
     /// Sizes of what pipeline stages send, and nothing else.
@@ -56,6 +58,7 @@ impl Source {
             Self::Plugin => "plugin",
             Self::Startup => "startup",
             Self::Metadata => "metadata",
+            Self::Graph => "graph",
             Self::Rows => "rows",
             Self::Sizes => "sizes",
             Self::Pipeline => "pipeline",

@@ -155,7 +155,8 @@ impl V0 {
                     self.missed();
                     return Turn::unknown().settling(Settled::UNKNOWN).unknown_steps(1);
                 };
-                self.begin(metadata)
+                let graph = matches!(event, Event::AllReduce { graph: true, .. });
+                self.begin(metadata, graph)
             }
             State::Step => self.here(),
             State::Waiting => Turn::HOLD,
@@ -211,11 +212,11 @@ impl V0 {
         }
     }
 
-    fn begin(&mut self, metadata: Metadata) -> Turn {
+    fn begin(&mut self, metadata: Metadata, graph: bool) -> Turn {
         self.step = Some(metadata);
         self.reduced = None;
         self.sent = None;
-        let (label, tokens) = self.sequences.classify(&metadata);
+        let (label, tokens) = self.sequences.classify(&metadata, graph);
         self.label = Some((label, tokens));
         if label.phase == Phase::Unknown && self.sequences.sends {
             self.state = State::Waiting;
@@ -237,10 +238,16 @@ impl V0 {
 }
 
 impl Running {
-    fn classify(&mut self, step: &Metadata) -> (Label, Tokens) {
+    fn classify(&mut self, step: &Metadata, graph: bool) -> (Label, Tokens) {
         self.last_stage |= step.rows.is_some();
         let half_computed = self.half_computed > 0 && !self.chunked_prefill_is_off;
-        let phase = if !step.block_tables {
+        let phase = if graph {
+            // V0 captures nothing else. Sequences and tokens are padded alike.
+            match step.tokens == step.sequences {
+                true => Phase::Decode,
+                false => Phase::Unknown,
+            }
+        } else if !step.block_tables {
             self.chunked_prefill_is_off = true;
             Phase::Prefill
         } else if step.tokens > step.sequences {
@@ -255,7 +262,7 @@ impl Running {
         } else {
             Phase::Unknown
         };
-        self.update(step, phase);
+        self.update(step, phase, graph);
         match phase {
             Phase::Unknown => (Label::UNKNOWN, Tokens::default()),
             _ => {
@@ -264,12 +271,13 @@ impl Running {
                     Phase::Decode => step.rows.unwrap_or(step.tokens),
                     _ => step.tokens,
                 };
-                (Label::known(phase, Source::Metadata), Tokens::all(phase, tokens))
+                let source = if graph { Source::Graph } else { Source::Metadata };
+                (Label::known(phase, source), Tokens::all(phase, tokens))
             }
         }
     }
 
-    fn update(&mut self, step: &Metadata, phase: Phase) {
+    fn update(&mut self, step: &Metadata, phase: Phase, graph: bool) {
         match phase {
             // All that run are decoded together; those of other virtual engines are not in here.
             Phase::Decode if self.pipelined => {}
@@ -277,6 +285,10 @@ impl Running {
             _ => self.most = self.most.saturating_add(step.sequences),
         }
         let rows = if self.last_stage { step.rows.unwrap_or(0) } else { 0 };
+        if graph {
+            // Rows are fewer than sequences because of the padding.
+            return;
+        }
         let some_left = rows < step.sequences && (self.last_stage || step.tokens > step.sequences);
         self.half_computed = match (some_left, self.pipelined) {
             (true, false) => 1,

@@ -51,6 +51,8 @@ struct Run {
 pub(super) struct WarmUp {
     forward: Forward,
     profile: Option<Run>,
+    /// What came after the profiling run was not the run that this engine is known to make.
+    strange: bool,
 }
 
 impl WarmUp {
@@ -73,6 +75,11 @@ impl WarmUp {
         }
     }
 
+    /// Whether the engine is none that is known, and may be serving already.
+    pub(super) fn is_strange(&self) -> bool {
+        self.strange
+    }
+
     fn logits(&mut self, gathered: u64) -> Option<V1> {
         let forward = std::mem::take(&mut self.forward);
         let run = Run { reduces: forward.reduces, reduced: forward.elements, gathered };
@@ -87,6 +94,7 @@ impl WarmUp {
         let is_last = run.gathered == profile.gathered
             && run.reduces == profile.reduces
             && run.reduced <= profile.reduced;
+        self.strange |= !is_last;
         is_last.then(|| V1 {
             profile,
             dummy: run,
@@ -171,6 +179,9 @@ impl V1 {
         let tokens = u128::from(reduced) * u128::from(self.dummy.gathered);
         let rows = u128::from(self.dummy.reduced) * u128::from(gathered);
         let phase = if tokens < rows || reduced > self.profile.reduced {
+            Phase::Unknown
+        } else if self.rows_before == 0 && gathered == self.dummy.gathered {
+            // One more dummy run, for all that can be seen.
             Phase::Unknown
         } else if self.rows_before == 0 {
             Phase::Prefill

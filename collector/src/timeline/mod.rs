@@ -8,19 +8,23 @@
 //! - operations inside a group wait for the group's end: if `ncclGroupSimulateEnd` closes it,
 //!   nothing was launched and nothing is told;
 //! - operations of several threads are told in the order in which they ended;
-//! - where records may be missing, the listener is told of a gap.
+//! - where records may be missing, the listener is told of a gap;
+//! - a call that went to a graph under capture carries nothing out; each launch of a graph carries out
+//!   what its manifest says.
 
 mod clock;
 mod communicators;
+mod manifests;
 mod order;
 mod rings;
 
 pub use clock::Clock;
 pub use communicators::{CommunicatorId, Communicators};
+pub use manifests::{Block, Manifest, ManifestId, Manifests};
 pub use order::WAITING_OPERATIONS;
 pub use rings::HELD_OPERATIONS;
 
-use nccltap_proto::record::{NO_PEER, Record, records};
+use nccltap_proto::record::{NO_MANIFEST, NO_PEER, Record, records};
 use nccltap_proto::{Datatype, Function, Meaning, Operation, v1};
 use order::{InOrder, Order};
 use rings::Ring;
@@ -36,6 +40,8 @@ const IN_PROGRESS: i32 = 7;
 pub enum Launch {
     /// By a call of its own.
     Eager,
+    /// By the launch of a CUDA graph that it was captured into.
+    Graph,
 }
 
 impl Launch {
@@ -43,6 +49,7 @@ impl Launch {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Eager => "eager",
+            Self::Graph => "graph",
         }
     }
 }
@@ -66,7 +73,7 @@ pub struct OperationCall {
     pub launch: Launch,
     /// When the call ended, in ticks of the record clock.
     pub end: u64,
-    /// How long the call took on the host, in nanoseconds.
+    /// How long the call took on the host, in nanoseconds. `None` where no call was made for it alone.
     pub duration_ns: Option<u64>,
 }
 
@@ -84,6 +91,25 @@ pub trait Listener {
     fn simulated(&mut self, operations: u64);
     /// Calls may be missing between what was told last and what is told next.
     fn gap(&mut self);
+    /// NCCL took an operation into a graph under capture: nothing was carried out.
+    fn captured(&mut self);
+    /// A graph became known that the GPU can launch by itself, whether or not the host ever does.
+    fn launched_by_device(&mut self, manifest: &Manifest);
+    /// A graph was launched, and this is in it.
+    fn launched(&mut self, holds: Holds<'_>, communicators: &Communicators);
+}
+
+/// What is in a graph that was launched.
+#[derive(Clone, Copy, Debug)]
+pub enum Holds<'a> {
+    /// No operation of NCCL.
+    Nothing,
+    /// These operations.
+    Operations(&'a Manifest),
+    /// It is not known.
+    Unknown,
+    /// Whatever it is, it became part of another graph, under capture itself.
+    Captured,
 }
 
 /// The calls of one process, in the order of each of its threads.
@@ -100,6 +126,7 @@ pub struct Timeline {
 struct Reading {
     clock: Clock,
     communicators: Communicators,
+    manifests: Manifests,
     repeated: u64,
     unknown_functions: u64,
     told_before_group_end: u64,
@@ -132,6 +159,7 @@ impl Timeline {
         let reading = Reading {
             clock,
             communicators: Communicators::default(),
+            manifests: Manifests::default(),
             repeated: 0,
             unknown_functions: 0,
             told_before_group_end: 0,
@@ -148,6 +176,13 @@ impl Timeline {
         }
         for communicator in &report.communicators {
             self.reading.communicators.learn(communicator);
+        }
+        for manifest in &report.manifests {
+            if let Some(new) = self.reading.manifests.learn(manifest)
+                && new.device_launch()
+            {
+                listener.launched_by_device(new);
+            }
         }
         self.totals_of(report, listener);
         let at_once = self.is_one_thread_at_a_time(report);
@@ -267,6 +302,11 @@ impl Timeline {
         &self.reading.communicators
     }
 
+    /// What the graphs of the process hold.
+    pub fn manifests(&self) -> &Manifests {
+        &self.reading.manifests
+    }
+
     /// The communicator with this handle that was alive at `ticks`.
     pub fn communicator_at(&mut self, handle: u64, ticks: u64) -> Option<CommunicatorId> {
         self.reading.communicators.find(handle, ticks)
@@ -308,6 +348,20 @@ impl Reading {
         listener.call(function);
         let went_through = matches!(record.result, SUCCESS | IN_PROGRESS);
         match function.meaning() {
+            Meaning::Operation(_) if went_through && record.is_captured() => listener.captured(),
+            Meaning::GraphLaunch if record.result == SUCCESS => {
+                let holds = match (record.is_captured(), record.count) {
+                    (true, _) => Holds::Captured,
+                    (false, NO_MANIFEST) => Holds::Nothing,
+                    (false, id) => {
+                        let known = u32::try_from(id).ok().and_then(|id| self.manifests.get(id));
+                        known.map_or(Holds::Unknown, Holds::Operations)
+                    }
+                };
+                listener.launched(holds, &self.communicators);
+            }
+            // CUDA's codes are not NCCL's: none but success means that it was launched.
+            Meaning::GraphLaunch => listener.failed(function, record.result),
             Meaning::Operation(operation) if went_through => {
                 let call = self.operation(function, operation, record);
                 match record.group {
@@ -402,7 +456,7 @@ impl Reading {
 /// Whether `record` ends the outermost group of its thread. The end of an inner group has more than
 /// one group around it and launches nothing.
 fn closes(ring: &Ring, record: &Record) -> bool {
-    record.depth <= 1 && record.group == ring.group
+    record.groups() <= 1 && record.group == ring.group
 }
 
 #[cfg(test)]

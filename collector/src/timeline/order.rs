@@ -5,7 +5,7 @@
 //! nothing while one thread calls: a call has to wait only while another ring is known to hold
 //! records that have not been received yet.
 
-use super::{Clock, Communicators, Listener, OperationCall};
+use super::{Clock, Communicators, Holds, Listener, Manifest, OperationCall};
 use nccltap_proto::Function;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -22,6 +22,7 @@ const PATIENCE_NS: u64 = 2_000_000_000;
 enum Told {
     Operation(OperationCall),
     Group(Vec<OperationCall>),
+    Launched(Box<Manifest>),
     Gap,
 }
 
@@ -30,7 +31,8 @@ impl Told {
         match self {
             Self::Operation(_) => 1,
             Self::Group(calls) => calls.len(),
-            Self::Gap => 0,
+            // Counted when it is told: no call was made for these.
+            Self::Launched(_) | Self::Gap => 0,
         }
     }
 }
@@ -109,6 +111,9 @@ impl Order {
             match next.told {
                 Told::Operation(call) => listener.operation(&call, communicators),
                 Told::Group(calls) => listener.group(&calls, communicators),
+                Told::Launched(manifest) => {
+                    listener.launched(Holds::Operations(&manifest), communicators);
+                }
                 Told::Gap => listener.gap(),
             }
         }
@@ -167,6 +172,29 @@ impl<L: Listener> Listener for InOrder<'_, L> {
 
     fn simulated(&mut self, operations: u64) {
         self.listener.simulated(operations);
+    }
+
+    #[inline]
+    fn captured(&mut self) {
+        self.listener.captured();
+    }
+
+    fn launched_by_device(&mut self, manifest: &Manifest) {
+        self.listener.launched_by_device(manifest);
+    }
+
+    fn launched(&mut self, holds: Holds<'_>, communicators: &Communicators) {
+        match holds {
+            Holds::Operations(manifest) if !self.at_once => {
+                let manifest = Box::new(manifest.clone());
+                self.order.push(self.end, self.ring, Told::Launched(manifest));
+            }
+            Holds::Operations(_) => {
+                self.order.turn(self.end, self.listener);
+                self.listener.launched(holds, communicators);
+            }
+            _ => self.listener.launched(holds, communicators),
+        }
     }
 
     fn gap(&mut self) {

@@ -79,6 +79,10 @@ pub struct Row {
     pub ranks_in_group: Option<u32>,
     /// How many.
     pub count: u64,
+    /// Present, and true, where `count` is a lower bound: the operation also stands in graphs that the GPU
+    /// launches by itself, or in conditional nodes, and only the GPU knows how often those run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
     /// Sum over `count` of elements x element size, as this rank stated them.
     pub message_bytes: Option<u64>,
     /// Sum over `count` of what this rank sends through its link at best.
@@ -129,6 +133,14 @@ impl RowKey {
 struct Sums {
     count: u64,
     elements: u128,
+    at_least: bool,
+}
+
+impl Sums {
+    /// Whether there is anything to say: none at all is, where there may have been some.
+    const fn is_said(&self) -> bool {
+        self.count > 0 || self.at_least
+    }
 }
 
 /// One rank's place in its group.
@@ -175,7 +187,7 @@ pub fn rows(collector: &Collector, view: View) -> Vec<Row> {
 }
 
 /// Rows as one JSON array, a row per line.
-pub fn json(rows: &[Row]) -> serde_json::Result<String> {
+pub fn json<T: Serialize>(rows: &[T]) -> serde_json::Result<String> {
     let lines = rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
     Ok(match lines.is_empty() {
         true => "[]\n".to_owned(),
@@ -217,7 +229,7 @@ impl Table {
             };
             let place = Place::of(process, entry.key.communicator);
             let key = key(place, entry, What::Operation(entry.key.operation));
-            self.count(key, Sums { count, elements });
+            self.count(key, Sums { count, elements, at_least: entry.at_least });
         }
         if view == View::Operations {
             return;
@@ -237,20 +249,21 @@ impl Table {
                 dtype: Some(merged.datatype),
                 elements: Elements::Exactly(merged.elements),
                 peer: merged.root,
-                launch: Launch::Eager,
+                launch: merged.launch,
                 label,
                 path: Path::Nccl,
             };
             let elements = u128::from(merged.elements) * u128::from(count);
-            self.count(key, Sums { count, elements });
+            self.count(key, Sums { count, elements, at_least: false });
         }
     }
 
     fn count(&mut self, key: RowKey, more: Sums) {
-        if more.count > 0 {
+        if more.is_said() {
             let sums = self.rows.entry(key).or_default();
             sums.count += more.count;
             sums.elements += more.elements;
+            sums.at_least |= more.at_least;
         }
     }
 }
@@ -293,6 +306,7 @@ fn row(key: RowKey, sums: Sums, view: View, groups: &Groups) -> Row {
         peer: key.peer,
         ranks_in_group: key.ranks_in_group,
         count: sums.count,
+        at_least: sums.at_least,
         message_bytes: message.map(saturated),
         bus_bytes: bus.map(saturated),
     }

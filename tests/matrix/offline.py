@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Many concurrent requests of random lengths to unmodified vLLM, eager unless --graphs: steps of every kind.
+
+usage: offline.py MODEL_FOLDER TENSOR_PARALLEL PIPELINE_PARALLEL [--requests N] [--chunked TOKENS] [--seed N] [--graphs] [--output N]
+"""
+
+import argparse
+import asyncio
+import inspect
+import os
+import random
+import sys
+import time
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    parser.add_argument("tensor_parallel", type=int)
+    parser.add_argument("pipeline_parallel", type=int)
+    parser.add_argument("--requests", type=int, default=64)
+    parser.add_argument("--chunked", type=int, help="chunked prefill, with steps of at most so many tokens")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--graphs", action="store_true")
+    parser.add_argument("--prompt", type=int, help="length of every prompt (default: random)")
+    parser.add_argument("--output", type=int, help="tokens that every request generates (default: random)")
+    parser.add_argument("--concurrency", type=int, default=1000, help="requests that are under way at once")
+    arguments = parser.parse_args()
+
+    from vllm import AsyncEngineArgs, SamplingParams
+
+    options = dict(
+        model=arguments.model,
+        load_format="dummy",
+        skip_tokenizer_init=True,
+        tensor_parallel_size=arguments.tensor_parallel,
+        pipeline_parallel_size=arguments.pipeline_parallel,
+        distributed_executor_backend="mp",
+        enforce_eager=not arguments.graphs,
+        disable_custom_all_reduce=True,
+        max_model_len=2048,
+        num_gpu_blocks_override=4096,
+        swap_space=0,
+        disable_log_requests=True,
+    )
+    known = inspect.signature(AsyncEngineArgs).parameters
+    options = {name: value for name, value in options.items() if name in known}
+    if arguments.chunked:
+        options.update(enable_chunked_prefill=True, max_num_batched_tokens=arguments.chunked)
+    engine_arguments = AsyncEngineArgs(**options)
+    if os.environ.get("VLLM_USE_V1") == "0":
+        from vllm import AsyncLLMEngine as Engine
+    else:
+        from vllm.v1.engine.async_llm import AsyncLLM as Engine
+
+    random_numbers = random.Random(arguments.seed)
+    requests = [
+        (
+            [random_numbers.randrange(5, 130) for _ in range(arguments.prompt or random_numbers.randint(16, 1500))],
+            arguments.output or random_numbers.randint(4, 64),
+            random_numbers.random() * 3,
+        )
+        for _ in range(arguments.requests)
+    ]
+
+    async def run() -> int:
+        engine = Engine.from_engine_args(engine_arguments)
+        places = asyncio.Semaphore(arguments.concurrency)
+
+        async def one(number: int, prompt: list[int], output: int, delay: float) -> int:
+            await asyncio.sleep(delay)
+            sampling = SamplingParams(max_tokens=output, min_tokens=output, ignore_eos=True, detokenize=False, temperature=0)
+            async with places:
+                async for result in engine.generate({"prompt_token_ids": prompt}, sampling, str(number)):
+                    last = result
+            return len(last.outputs[0].token_ids)
+
+        generated = await asyncio.gather(*(one(number, *request) for number, request in enumerate(requests)))
+        # Simulated ranks do not wait for each other.
+        await asyncio.sleep(1)
+        getattr(engine, "shutdown_background_loop", getattr(engine, "shutdown", lambda: None))()
+        return sum(generated)
+
+    generated = asyncio.run(run())
+    time.sleep(1)
+    print(f"generated {generated} tokens", flush=True)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
