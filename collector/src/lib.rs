@@ -10,9 +10,10 @@
 //! - [`recovery`]: the ring files of dead processes, as messages;
 //! - [`recording`]: messages on disk;
 //! - [`collector`]: the processes that are followed, and the [`refusals`];
-//! - [`process`]: one of them: its [`timeline`] (order, communicators, groups) and its [`ledger`]
-//!   (counts by key). These three are pure: the same messages give the same counts, live or from a
+//! - [`process`]: one of them: its [`timeline`] (order, communicators, groups), its [`steps`] (which
+//!   operations belong together, and for what) and its [`ledger`] (counts by key). These are pure: the same messages give the same counts, live or from a
 //!   recording;
+//! - [`groups`]: communicators of all processes joined, their roles, the layout;
 //! - [`outputs`]: rows, text, metrics, HTTP;
 //! - [`model`]: what should be seen, and whether it was;
 //! - [`server`]: a collector with its sockets, running;
@@ -35,6 +36,8 @@
 //! | rings, communicators, manifests of a process, and copies of each library | 1,024, 4,096, 4,096, 4 | its stream is refused |
 //! | exact keys of a process | 8,192 ([`ledger::EXACT_KEYS`]) | sizes are powers of two, then without communicator |
 //! | operations held for the end of their group | 65,536 a ring ([`timeline::HELD_OPERATIONS`]) | told at once |
+//! | operations that wait for other threads of their process | 262,144 ([`timeline::WAITING_OPERATIONS`]) | told out of turn, and the step is unknown |
+//! | kinds of calls held of a step | 256 | counted as unknown |
 //! | series of operations in the metrics | 4,096 ([`outputs::prometheus::samples::SERIES`]) | summed as `other` |
 //! | a recording | 16 GiB ([`recording::DEFAULT_LIMIT`], `--record-limit`) | it stops, and every report says so |
 //! | a ring file that is read | 4 GiB ([`recovery::file::LARGEST_FILE`]) | left alone, and said so |

@@ -185,7 +185,7 @@ fn names(
             })
             .collect();
     // The largest first, so that links come after the pipeline they are part of.
-    sorted.sort_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
+    sorted.sort_by_key(|group| (group.0, group.1, group.2));
     let mut numbered: Vec<(Role, &Parallel<'_>, usize)> = Vec::new();
     let mut names = Vec::new();
     for (purpose, _, _, group) in sorted {

@@ -99,7 +99,7 @@ impl Steps {
     /// Calls may be missing here. What is held is settled so.
     pub(crate) fn gap(&mut self) -> Settled {
         self.transfers.gap();
-        let settled = match &mut self.engine {
+        match &mut self.engine {
             Engine::None => {
                 self.joined_late = true;
                 Settled::UNKNOWN
@@ -118,8 +118,7 @@ impl Steps {
                 engine.gap();
                 Settled::UNKNOWN
             }
-        };
-        settled
+        }
     }
 
     /// Nothing follows. What is held is settled so.
@@ -206,3 +205,6 @@ impl Steps {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
