@@ -1,7 +1,7 @@
 //! From the timeline to the ledger: every operation is counted under what its step is for.
 
 use crate::ledger::Ledger;
-use crate::steps::{Label, Place, Settled, Steps, Turn};
+use crate::steps::{Label, Place, Settled, Steps, Tokens, Turn};
 use crate::timeline::{Block, Communicators, Holds, Listener, Manifest, OperationCall};
 use nccltap_proto::Function;
 
@@ -19,16 +19,12 @@ impl<'a> Accountant<'a> {
 
     /// Nothing follows: what is held stays unknown.
     pub(crate) fn finish(&mut self) {
-        let settled = self.steps.finish();
-        self.settle(settled);
+        self.ledger.settle(Label::UNKNOWN, Tokens::default());
     }
 
     #[inline]
-    fn settle(&mut self, settled: Settled) {
-        match settled {
-            Settled::As(label, tokens) => self.ledger.settle(label, tokens),
-            Settled::WhenKnown(_) => self.ledger.park(),
-        }
+    fn settle(&mut self, Settled(label, tokens): Settled) {
+        self.ledger.settle(label, tokens);
     }
 
     #[inline]
@@ -64,8 +60,8 @@ impl Listener for Accountant<'_> {
     }
 
     #[inline]
-    fn operation(&mut self, call: &OperationCall, communicators: &Communicators) {
-        let turn = self.steps.operation(call, communicators);
+    fn operation(&mut self, call: &OperationCall, _: &Communicators) {
+        let turn = self.steps.operation(call);
         self.around(turn, |ledger, place| match place {
             Place::Now(label, tokens) => ledger.operation(call, label, tokens),
             Place::Hold => ledger.hold(call),
@@ -73,7 +69,7 @@ impl Listener for Accountant<'_> {
     }
 
     fn group(&mut self, calls: &[OperationCall], communicators: &Communicators) {
-        let turn = self.steps.group(calls, communicators);
+        let turn = self.steps.group(calls);
         self.around(turn, |ledger, place| match place {
             Place::Now(label, tokens) => ledger.group(calls, communicators, label, tokens),
             Place::Hold => ledger.hold_group(calls, communicators),

@@ -11,7 +11,8 @@
 //! - [`recording`]: messages on disk;
 //! - [`collector`]: the processes that are followed, and the [`refusals`];
 //! - [`process`]: one of them: its [`timeline`] (order, communicators, groups), its [`steps`] (which
-//!   operations belong together, and for what) and its [`ledger`] (counts by key). These are pure: the same messages give the same counts, live or from a
+//!   operations belong together, and for what) and its [`ledger`] (counts by key). These are pure: the same
+//!   messages give the same counts, live or from a
 //!   recording;
 //! - [`groups`]: communicators of all processes joined, their roles, the layout;
 //! - [`outputs`]: rows, text, metrics, HTTP;

@@ -24,7 +24,7 @@ use crate::timeline::{Block, Communicators, Holds, Launch, Manifest, OperationCa
 use nccltap_proto::record::UNWOUND;
 use nccltap_proto::{Function, Library};
 use rustc_hash::FxHashMap;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use tally::Shape;
 
 /// Keys of a process that are exact, and merged collectives that are told apart.
@@ -83,7 +83,6 @@ pub struct Ledger {
     series_index: FxHashMap<Series, usize>,
     merged: FxHashMap<(Merged, Label), u64>,
     open: Tally,
-    parked: VecDeque<Tally>,
     groups_not_merged: u64,
     calls: [u64; FUNCTION_SLOTS],
     operations: u64,
@@ -108,7 +107,6 @@ impl Default for Ledger {
             series_index: FxHashMap::default(),
             merged: FxHashMap::default(),
             open: Tally::default(),
-            parked: VecDeque::new(),
             groups_not_merged: 0,
             calls: [0; FUNCTION_SLOTS],
             operations: 0,
@@ -140,7 +138,7 @@ impl Ledger {
 
     /// Operations that are held until the phase of their step is known, as entries of phase unknown.
     pub fn unsettled(&self) -> impl Iterator<Item = Entry> {
-        let lines = self.held().flat_map(|tally| &tally.lines);
+        let lines = self.open.lines.iter();
         lines.map(|line| {
             let each = u128::from(line.shape.elements);
             Entry {
@@ -158,11 +156,7 @@ impl Ledger {
 
     /// The collectives among them.
     pub fn unsettled_merged(&self) -> impl Iterator<Item = (&Merged, u64)> {
-        self.held().flat_map(|tally| &tally.merged).map(|(merged, count)| (merged, *count))
-    }
-
-    fn held(&self) -> impl Iterator<Item = &Tally> {
-        std::iter::once(&self.open).chain(&self.parked)
+        self.open.merged.iter().map(|(merged, count)| (merged, *count))
     }
 
     /// Groups that are a collective and were not counted as one, because there were already
@@ -297,19 +291,6 @@ impl Ledger {
         self.settle_tally(&tally, label, tokens);
         tally.clear();
         self.open = tally;
-    }
-
-    /// Sets what is held aside: its phase depends on what another process will say. What was set
-    /// aside first is settled first.
-    pub fn park(&mut self) {
-        self.parked.push_back(std::mem::take(&mut self.open));
-    }
-
-    /// Counts what was set aside first.
-    pub fn settle_parked(&mut self, label: Label, tokens: Tokens) {
-        if let Some(tally) = self.parked.pop_front() {
-            self.settle_tally(&tally, label, tokens);
-        }
     }
 
     fn settle_tally(&mut self, tally: &Tally, label: Label, tokens: Tokens) {

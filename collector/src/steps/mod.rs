@@ -17,21 +17,18 @@ mod burst;
 mod event;
 mod phase;
 mod pipeline_only;
-mod transfers;
 mod turn;
 mod v0;
 mod v1;
 
 pub use phase::{Label, Phase, Source, Tokens};
-pub use transfers::TransferKey;
 pub(crate) use turn::{Place, Settled, Turn};
 
-use crate::timeline::{Communicators, OperationCall};
+use crate::timeline::OperationCall;
 use event::Event;
 use nccltap_proto::Datatype;
 use pipeline_only::PipelineOnly;
 use std::collections::BTreeMap;
-use transfers::Transfers;
 use v0::V0;
 use v1::{V1, WarmUp};
 
@@ -66,7 +63,6 @@ pub struct Steps {
     engine: Engine,
     /// Calls were missing before an engine was recognised.
     joined_late: bool,
-    transfers: Transfers,
     counts: BTreeMap<Label, StepCount>,
 }
 
@@ -83,60 +79,34 @@ impl Steps {
 
     /// Takes an operation.
     #[inline]
-    pub(crate) fn operation(
-        &mut self,
-        call: &OperationCall,
-        communicators: &Communicators,
-    ) -> Turn {
-        self.event(Event::of(call), communicators)
+    pub(crate) fn operation(&mut self, call: &OperationCall) -> Turn {
+        self.event(Event::of(call))
     }
 
     /// Takes operations that were launched together.
-    pub(crate) fn group(&mut self, calls: &[OperationCall], communicators: &Communicators) -> Turn {
-        self.event(Event::of_group(calls), communicators)
+    pub(crate) fn group(&mut self, calls: &[OperationCall]) -> Turn {
+        self.event(Event::of_group(calls))
     }
 
     /// Calls may be missing here. What is held is settled so.
     pub(crate) fn gap(&mut self) -> Settled {
-        self.transfers.gap();
         match &mut self.engine {
-            Engine::None => {
-                self.joined_late = true;
-                Settled::UNKNOWN
-            }
+            Engine::None => self.joined_late = true,
             Engine::Starting { .. } => {
                 self.engine = Engine::None;
                 self.joined_late = true;
-                Settled::UNKNOWN
             }
             Engine::V0(engine) => engine.gap(),
-            Engine::V1(engine) => {
-                engine.gap();
-                Settled::UNKNOWN
-            }
-            Engine::PipelineOnly(engine) => {
-                engine.gap();
-                Settled::UNKNOWN
-            }
+            Engine::V1(engine) => engine.gap(),
+            Engine::PipelineOnly(engine) => engine.gap(),
         }
-    }
-
-    /// Nothing follows. What is held is settled so.
-    pub(crate) fn finish(&mut self) -> Settled {
-        match &mut self.engine {
-            Engine::V0(engine) => engine.gap(),
-            _ => Settled::UNKNOWN,
-        }
+        Settled::UNKNOWN
     }
 
     #[inline]
-    fn event(&mut self, event: Event, communicators: &Communicators) -> Turn {
-        let key = match event {
-            Event::Transfer { .. } => self.transfers.name(event, communicators),
-            _ => None,
-        };
+    fn event(&mut self, event: Event) -> Turn {
         let turn = match &mut self.engine {
-            Engine::V0(engine) => engine.event(event, key),
+            Engine::V0(engine) => engine.event(event),
             Engine::V1(engine) => engine.event(event),
             Engine::PipelineOnly(engine) => engine.event(event),
             Engine::None | Engine::Starting { .. } => self.before_first_step(event),
@@ -170,7 +140,7 @@ impl Steps {
                 if self.joined_late {
                     engine.gap();
                 }
-                let turn = engine.event(event, None);
+                let turn = engine.event(event);
                 self.engine = Engine::V0(engine);
                 return turn;
             }

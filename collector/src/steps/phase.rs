@@ -35,8 +35,6 @@ impl Phase {
 /// How a phase is known. A closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
-    /// The engine said so, through the plugin or another caller of `nccltap_mark_step`.
-    Plugin,
     /// No step had begun, and the process had shown that it is an engine's worker.
     Startup,
     /// Sizes of the step's metadata, which vLLM's V0 engine broadcasts before the forward pass.
@@ -47,21 +45,17 @@ pub enum Source {
     Rows,
     /// Sizes of what pipeline stages send, and nothing else.
     Sizes,
-    /// A later pipeline stage knew it of the same step.
-    Pipeline,
 }
 
 impl Source {
     /// The name in reports and labels.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Plugin => "plugin",
             Self::Startup => "startup",
             Self::Metadata => "metadata",
             Self::Graph => "graph",
             Self::Rows => "rows",
             Self::Sizes => "sizes",
-            Self::Pipeline => "pipeline",
         }
     }
 }

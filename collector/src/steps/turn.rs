@@ -1,7 +1,6 @@
 //! What a recogniser says of one operation.
 
 use super::phase::{Label, Tokens};
-use super::transfers::TransferKey;
 
 /// Where an operation goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,17 +11,12 @@ pub(crate) enum Place {
     Hold,
 }
 
-/// What becomes of the operations that are held.
+/// What the operations that are held serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Settled {
-    /// They serve this.
-    As(Label, Tokens),
-    /// The stage that took this transfer will know.
-    WhenKnown(TransferKey),
-}
+pub(crate) struct Settled(pub(crate) Label, pub(crate) Tokens);
 
 impl Settled {
-    pub(super) const UNKNOWN: Self = Self::As(Label::UNKNOWN, Tokens { prefill: 0, decode: 0 });
+    pub(super) const UNKNOWN: Self = Self(Label::UNKNOWN, Tokens { prefill: 0, decode: 0 });
 }
 
 /// What to do with an operation, and with those that are held, before it and after it.

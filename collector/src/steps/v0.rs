@@ -16,7 +16,6 @@
 use super::burst::{Burst, Metadata};
 use super::event::Event;
 use super::phase::{Label, Phase, Source, Tokens};
-use super::transfers::TransferKey;
 use super::turn::{Settled, Turn};
 use crate::timeline::CommunicatorId;
 use nccltap_proto::Datatype;
@@ -36,8 +35,6 @@ enum State {
     Broken,
     /// The forward pass and what follows it, counted as it comes.
     Step,
-    /// The same, held: a later stage may know the phase.
-    Waiting,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -50,8 +47,6 @@ pub(super) struct V0 {
     label: Option<(Label, Tokens)>,
     /// Communicator and size of the AllReduce that came last.
     reduced: Option<(CommunicatorId, u64)>,
-    /// First transfer to the next stage in this step.
-    sent: Option<TransferKey>,
     sequences: Running,
 }
 
@@ -67,11 +62,10 @@ struct Running {
     last_stage: bool,
     /// There are pipeline stages, and so several virtual engines.
     pipelined: bool,
-    sends: bool,
 }
 
 impl V0 {
-    pub(super) fn event(&mut self, event: Event, key: Option<(TransferKey, bool)>) -> Turn {
+    pub(super) fn event(&mut self, event: Event) -> Turn {
         match event {
             Event::AllReduce { communicator, elements, .. }
                 if self.state == State::Step && self.reduced == Some((communicator, elements)) =>
@@ -83,32 +77,20 @@ impl V0 {
             {
                 self.broadcast(communicator, datatype, elements)
             }
-            _ => self.other(event, key),
+            _ => self.other(event),
         }
     }
 
     /// Calls may be missing here.
-    pub(super) fn gap(&mut self) -> Settled {
-        let settled = match self.state {
-            State::Waiting => self.close(),
-            _ => Settled::UNKNOWN,
-        };
+    pub(super) fn gap(&mut self) {
         self.state = State::Between;
         self.sequences.most = u64::MAX;
         self.sequences.half_computed = STEPS_OF_OTHERS;
-        settled
     }
 
     fn here(&self) -> Turn {
         let (label, tokens) = self.label.unwrap_or((Label::UNKNOWN, Tokens::default()));
         Turn::now(label, tokens)
-    }
-
-    fn close(&mut self) -> Settled {
-        match self.sent.take() {
-            Some(key) => Settled::WhenKnown(key),
-            None => Settled::UNKNOWN,
-        }
     }
 
     fn broadcast(
@@ -125,25 +107,22 @@ impl V0 {
                 Turn::unknown().settling(Settled::UNKNOWN).unknown_steps(1)
             }
             State::Broken => Turn::unknown(),
-            State::Between | State::Step | State::Waiting => {
-                let waiting = self.state == State::Waiting;
-                let before = waiting.then(|| self.close());
+            State::Between | State::Step => {
                 self.burst.clear();
-                let turn = if self.burst.push(datatype, elements) {
+                if self.burst.push(datatype, elements) {
                     self.state = State::Burst;
                     self.metadata_on = Some(communicator);
                     Turn::HOLD
                 } else {
                     self.state = State::Between;
                     Turn::unknown()
-                };
-                Turn { before, ..turn }
+                }
             }
         }
     }
 
-    fn other(&mut self, event: Event, key: Option<(TransferKey, bool)>) -> Turn {
-        let mut turn = match self.state {
+    fn other(&mut self, event: Event) -> Turn {
+        let turn = match self.state {
             State::Between | State::Broken => {
                 self.state = State::Between;
                 return Turn::unknown();
@@ -159,7 +138,6 @@ impl V0 {
                 self.begin(metadata, graph)
             }
             State::Step => self.here(),
-            State::Waiting => Turn::HOLD,
         };
         match event {
             Event::AllReduce { communicator, elements, .. } => {
@@ -171,17 +149,10 @@ impl V0 {
             }
             Event::Transfer { communicator, .. } if Some(communicator) == self.metadata_on => {
                 // The logits are gathered, and the step is over.
-                if self.state == State::Waiting {
-                    turn = turn.then(self.close());
-                }
                 self.state = State::Between;
             }
             Event::Transfer { .. } => {
                 self.sequences.pipelined = true;
-                if let Some((key, true)) = key {
-                    self.sequences.sends = true;
-                    self.sent.get_or_insert(key);
-                }
             }
             _ => {}
         }
@@ -190,12 +161,8 @@ impl V0 {
 
     /// What comes does not belong to the step that is under way.
     fn leave(&mut self, turn: Turn) -> Turn {
-        let before = match self.state {
-            State::Waiting => Some(self.close()),
-            _ => turn.before,
-        };
         self.state = State::Between;
-        Turn { before, steps: turn.steps, ..Turn::unknown() }
+        Turn { before: turn.before, steps: turn.steps, ..Turn::unknown() }
     }
 
     /// Whether the first operation after the burst can follow such a burst.
@@ -215,15 +182,10 @@ impl V0 {
     fn begin(&mut self, metadata: Metadata, graph: bool) -> Turn {
         self.step = Some(metadata);
         self.reduced = None;
-        self.sent = None;
         let (label, tokens) = self.sequences.classify(&metadata, graph);
         self.label = Some((label, tokens));
-        if label.phase == Phase::Unknown && self.sequences.sends {
-            self.state = State::Waiting;
-            return Turn::HOLD;
-        }
         self.state = State::Step;
-        let settled = Settled::As(label, tokens);
+        let settled = Settled(label, tokens);
         Turn::now(label, tokens).settling(settled).step(label, tokens)
     }
 

@@ -170,7 +170,7 @@ impl V1 {
             true => Turn::unknown().unknown_steps(1),
             false => {
                 let tokens = Tokens::default();
-                Turn::HOLD.then(Settled::As(label, tokens)).step(label, tokens)
+                Turn::HOLD.then(Settled(label, tokens)).step(label, tokens)
             }
         }
     }
