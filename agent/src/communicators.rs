@@ -248,6 +248,19 @@ impl Communicators {
         lock(&self.book).entries.get(&(handle as u64)).map(|entry| entry.library)
     }
 
+    /// The number of a living communicator, which is described by then.
+    pub(crate) fn number_of(
+        &self,
+        agent: &Agent,
+        library: usize,
+        handle: CommunicatorHandle,
+    ) -> Option<u32> {
+        if !self.knows(handle as u64) {
+            self.found(agent, library, handle);
+        }
+        lock(&self.book).entries.get(&(handle as u64)).map(|entry| entry.index as u32)
+    }
+
     /// A communicator is about to be destroyed or aborted: its handle may soon be another's.
     pub(crate) fn ends(&self, agent: &Agent, handle: CommunicatorHandle, now: u64) {
         let handle = handle as u64;

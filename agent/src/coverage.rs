@@ -1,7 +1,8 @@
-//! Holds the table of wrapped functions against what releases of NCCL export (`agent/nccl-api`).
+//! Holds the table of wrapped functions against what releases of NCCL (`agent/nccl-api`) and of the CUDA
+//! runtime (`agent/cuda-api`) export.
 
-use nccltap_proto::functions::Function;
-use std::collections::BTreeMap;
+use nccltap_proto::functions::{Function, Library};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What the tap leaves alone, and why. A pattern that ends in `*` stands for all names it begins.
@@ -40,17 +41,72 @@ const LEFT_ALONE: &[(&str, &str)] = &[
     ("ncclLLA2A*", "sizes resources of device code"),
 ];
 
+/// What the tap leaves alone of the CUDA runtime's functions for graphs and capture, and why.
+const LEFT_ALONE_OF_CUDA: &[(&str, &str)] = &[
+    ("cudaGraphUpload*", "prepares a launch; carries nothing out"),
+    ("cudaGraphCreate", "a new graph holds nothing"),
+    ("cudaGraphAdd*Dependencies*", "order within a graph"),
+    ("cudaGraphRemoveDependencies*", "order within a graph"),
+    ("cudaGraphAddEmptyNode", "no operation of NCCL is in such a node"),
+    ("cudaGraphAddEvent*Node", "no operation of NCCL is in such a node"),
+    ("cudaGraphAddExternalSemaphores*Node", "no operation of NCCL is in such a node"),
+    ("cudaGraphAddHostNode", "no operation of NCCL is in such a node"),
+    ("cudaGraphAddKernelNode", "NCCL's kernels get into graphs by capture, not by hand"),
+    ("cudaGraphAddMem*", "no operation of NCCL is in such a node; memory"),
+    ("cudaGraph*Get*", "asks"),
+    ("cudaGraphNodeFindInClone", "asks"),
+    ("cudaGraphDebugDotPrint*", "writes a file"),
+    ("cudaGraphConditionalHandleCreate*", "makes a value; the node that uses it is followed"),
+    ("cudaGraphKernelNode*", "one kernel of a graph: which operation it is part of is not known"),
+    ("cudaGraphMem*Node*", "memory"),
+    ("cudaGraphHostNodeSetParams", "a function of the host"),
+    ("cudaGraphEvent*NodeSetEvent", "events"),
+    ("cudaGraphExternalSemaphores*NodeSetParams", "semaphores"),
+    (
+        "cudaGraphNodeSetEnabled",
+        "one kernel of a graph: which operation it is part of is not known",
+    ),
+    ("cudaGraphNodeSetParams", "a node of a graph keeps its kind"),
+    ("cudaGraphExecEvent*NodeSetEvent", "events"),
+    ("cudaGraphExecExternalSemaphores*NodeSetParams", "semaphores"),
+    ("cudaGraphExecHostNodeSetParams", "a function of the host"),
+    ("cudaGraphExecKernelNodeSetParams", "one kernel: which operation it is part of is not known"),
+    ("cudaGraphExecMem*NodeSetParams*", "memory"),
+    ("cudaGraphReleaseUserObject", "life of the application's objects"),
+    ("cudaGraphRetainUserObject", "life of the application's objects"),
+    ("cudaStreamGetCaptureInfo*", "asks"),
+    ("cudaStreamIsCapturing*", "asks"),
+    ("cudaStreamUpdateCaptureDependencies*", "order within a graph"),
+    ("cudaThreadExchangeStreamCaptureMode", "what else is allowed during a capture"),
+    ("cudaDevice*Graph*", "memory"),
+];
+
+/// Whether `name` is what `pattern` says: a `*` stands for anything.
 fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        Some((head, tail)) => name.starts_with(head) && name.ends_with(tail),
-        None => pattern == name,
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|head| name.strip_prefix(head)) else {
+        return false;
+    };
+    let mut last = None;
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+        last = Some(part);
+    }
+    match last {
+        None => rest.is_empty(),
+        Some(tail) => tail.is_empty() || name.ends_with(tail),
     }
 }
 
-/// Names that releases export, each with the releases that do.
-fn exported() -> BTreeMap<String, Vec<String>> {
+/// Names that releases of a library export, each with the releases that do.
+fn exported(library: Library) -> BTreeMap<String, Vec<String>> {
     let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let lists = Path::new(env!("CARGO_MANIFEST_DIR")).join("nccl-api");
+    let lists = match library {
+        Library::Nccl => "nccl-api",
+        Library::CudaRuntime => "cuda-api",
+    };
+    let lists = Path::new(env!("CARGO_MANIFEST_DIR")).join(lists);
     for list in std::fs::read_dir(lists).unwrap().map(|entry| entry.unwrap().path()) {
         if list.extension().is_some_and(|extension| extension == "txt") {
             let release = list.file_stem().unwrap().to_string_lossy().into_owned();
@@ -62,43 +118,72 @@ fn exported() -> BTreeMap<String, Vec<String>> {
     names
 }
 
+fn left_alone(library: Library) -> &'static [(&'static str, &'static str)] {
+    match library {
+        Library::Nccl => LEFT_ALONE,
+        Library::CudaRuntime => LEFT_ALONE_OF_CUDA,
+    }
+}
+
 fn release(text: &str) -> (u32, u32) {
     let mut parts = text.split('.').map(|part| part.parse().unwrap());
     (parts.next().unwrap(), parts.next().unwrap())
 }
 
 #[test]
-fn whatever_nccl_exports_is_wrapped_or_left_alone_for_a_reason() {
-    let exported = exported();
-    assert!(exported.len() > 90, "the lists in agent/nccl-api are there");
-    for (name, releases) in &exported {
-        let wrapped = Function::ALL.iter().any(|function| function.name() == name);
-        let reasons = LEFT_ALONE.iter().filter(|(pattern, _)| matches(pattern, name)).count();
-        assert_eq!(
-            usize::from(wrapped) + reasons,
-            1,
-            "{name} (in NCCL {}) must be in proto/src/functions.rs or, once, on LEFT_ALONE",
-            releases.join(", ")
-        );
+fn whatever_a_library_exports_is_wrapped_or_left_alone_for_a_reason() {
+    for library in Library::ALL {
+        let exported = exported(library);
+        assert!(exported.len() > 90, "the lists of {} are there", library.name());
+        for (name, releases) in &exported {
+            let wrapped = Function::ALL.iter().any(|function| function.name() == name);
+            let alone = left_alone(library).iter().any(|(pattern, _)| matches(pattern, name));
+            assert!(
+                wrapped != alone,
+                "{name} (in {} {}) must be in proto/src/functions.rs or left alone in {}",
+                library.name(),
+                releases.join(", "),
+                file!(),
+            );
+        }
     }
 }
 
 #[test]
 fn what_is_left_alone_is_exported_by_some_release() {
-    let exported = exported();
-    for (pattern, _) in LEFT_ALONE {
-        assert!(exported.keys().any(|name| matches(pattern, name)), "{pattern}");
+    for library in Library::ALL {
+        let exported = exported(library);
+        for (pattern, _) in left_alone(library) {
+            assert!(exported.keys().any(|name| matches(pattern, name)), "{pattern}");
+        }
+    }
+}
+
+/// Of some releases there is no list, so a function may appear in a later one than it names.
+#[test]
+fn every_function_of_the_table_is_exported_since_the_release_it_names() {
+    for library in Library::ALL {
+        let exported = exported(library);
+        let listed: BTreeSet<_> = exported.values().flatten().map(|text| release(text)).collect();
+        for function in Function::ALL.iter().filter(|function| function.library() == library) {
+            let releases = exported.get(function.name());
+            let first = releases.and_then(|all| all.iter().map(|text| release(text)).min());
+            let expected = listed.iter().find(|listed| **listed >= release(function.since()));
+            assert_eq!(first.as_ref(), expected, "{}", function.name());
+        }
     }
 }
 
 #[test]
-fn every_function_of_the_table_is_exported_since_the_release_it_names() {
-    let exported = exported();
-    let oldest = exported.values().flatten().map(|text| release(text)).min().unwrap();
-    for function in Function::ALL {
-        let releases = exported.get(function.name());
-        let first = releases.and_then(|all| all.iter().map(|text| release(text)).min());
-        let stated = release(function.since()).max(oldest);
-        assert_eq!(first, Some(stated), "{}", function.name());
+fn a_pattern_stands_for_the_names_it_describes() {
+    for (pattern, name, is) in [
+        ("ncclGet*Pointer", "ncclGetLsaDevicePointer", true),
+        ("ncclGet*Pointer", "ncclGetVersion", false),
+        ("cudaGraph*Get*", "cudaGraphHostNodeGetParams", true),
+        ("cudaGraph*Get*", "cudaGraphLaunch", false),
+        ("cudaGraphUpload*", "cudaGraphUpload", true),
+        ("cudaGraphCreate", "cudaGraphCreated", false),
+    ] {
+        assert_eq!(matches(pattern, name), is, "{pattern} {name}");
     }
 }

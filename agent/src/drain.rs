@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 const BATCH_RECORDS: u64 = 4096;
 /// Most records of one report, over all rings: 2 MiB, half of the largest message.
 const REPORT_RECORDS: u64 = 32_768;
+/// Most operations of manifests of one report: half a MiB.
+const REPORT_OPERATIONS: usize = 16_384;
 /// A call that has been inside NCCL for longer is reported as in flight.
 const LONG_CALL_NS: u64 = 1_000_000_000;
 /// A report is sent at least so often, so that the collector knows the process is alive.
@@ -162,6 +164,7 @@ pub(crate) struct Drain {
     communicators_at: Option<u64>,
     communicators: Vec<v1::Communicator>,
     libraries_at: Option<u64>,
+    manifests: u32,
     number: u64,
     last_report: Option<Instant>,
     last_totals: Vec<v1::RingTotals>,
@@ -175,6 +178,7 @@ impl Drain {
             communicators_at: None,
             communicators: Vec::new(),
             libraries_at: None,
+            manifests: 0,
             number: 0,
             last_report: None,
             last_totals: Vec::new(),
@@ -188,6 +192,7 @@ impl Drain {
         self.communicators_at = None;
         self.communicators.clear();
         self.libraries_at = None;
+        self.manifests = 0;
         self.number = 0;
         self.last_report = None;
         let settings = &self.agent.settings;
@@ -243,29 +248,37 @@ impl Drain {
 
     /// A report, when there is news or a heartbeat is due; and whether more is waiting.
     pub(crate) fn report(&mut self) -> Option<(v1::Report, bool)> {
-        // Heads first: whatever was recorded up to here belongs to a communicator that stands in
-        // the file by now, and so in this report.
+        // A long backlog of manifests goes first, so that no report is too large.
+        let manifests = self.manifests(REPORT_OPERATIONS);
+        if self.manifests < self.agent.file.manifests() {
+            return Some((self.complete(Vec::new(), manifests), true));
+        }
+        // Heads next: whatever was recorded up to here belongs to a communicator, and is a launch of a
+        // manifest, that stands in the file by now, and so in this report.
         let mut room = REPORT_RECORDS;
         let mut batches = Vec::new();
         let mut more = false;
         for (index, ring) in self.agent.file.rings() {
             more |= self.take(index, ring.reader(), &mut room, &mut batches);
         }
+        let mut manifests = manifests;
+        manifests.extend(self.manifests(usize::MAX));
         let due = self.last_report.is_none_or(|last| last.elapsed() >= HEARTBEAT);
         let changed = self.communicators_at != Some(self.agent.communicators.changes())
             || self.libraries_at != Some(libraries::changes());
-        if batches.is_empty() && !due && !changed && self.totals() == self.last_totals {
+        let nothing = batches.is_empty() && manifests.is_empty();
+        if nothing && !due && !changed && self.totals() == self.last_totals {
             return None;
         }
-        Some((self.complete(batches), more))
+        Some((self.complete(batches, manifests), more))
     }
 
     /// The last word: every counter, and no records.
     pub(crate) fn goodbye(&mut self) -> v1::Goodbye {
-        v1::Goodbye { last: Some(self.complete(Vec::new())) }
+        v1::Goodbye { last: Some(self.complete(Vec::new(), Vec::new())) }
     }
 
-    fn complete(&mut self, batches: Vec<v1::Batch>) -> v1::Report {
+    fn complete(&mut self, batches: Vec<v1::Batch>, manifests: Vec<v1::Manifest>) -> v1::Report {
         let anchor = self.note_status();
         self.number += 1;
         self.last_report = Some(Instant::now());
@@ -274,6 +287,7 @@ impl Drain {
             number: self.number,
             libraries: self.libraries(),
             communicators: self.communicators(),
+            manifests,
             batches,
             rings: self.last_totals.clone(),
             in_flight: self.in_flight(&anchor),
@@ -378,7 +392,20 @@ impl Drain {
         news
     }
 
-    /// The copies of NCCL, all of them when anything about any has changed.
+    /// The manifests that are new since they were last sent; no further one once they have so many
+    /// operations.
+    fn manifests(&mut self, operations: usize) -> Vec<v1::Manifest> {
+        let (mut news, mut sent) = (Vec::new(), 0);
+        while self.manifests < self.agent.file.manifests() && sent < operations {
+            let (entry, operations) = self.agent.file.manifest(self.manifests as usize);
+            self.manifests += 1;
+            sent += operations.len();
+            news.push(entry.message(self.manifests, &operations));
+        }
+        news
+    }
+
+    /// The copies of libraries, all of them when anything about any has changed.
     fn libraries(&mut self) -> Vec<v1::Library> {
         let changes = libraries::changes();
         if self.libraries_at == Some(changes) {
@@ -386,13 +413,13 @@ impl Drain {
         }
         self.libraries_at = Some(changes);
         libraries::describe()
-            .map(|(id, path, version, doors)| v1::Library {
-                id: id as u32,
-                path: String::from_utf8_lossy(&path).into_owned(),
-                version,
+            .map(|library| v1::Library {
+                id: library.index as u32,
+                path: String::from_utf8_lossy(&library.path).into_owned(),
+                version: library.version,
                 resolved: Function::ALL
                     .iter()
-                    .zip(doors)
+                    .zip(library.doors)
                     .filter(|(_, door)| *door != 0)
                     .map(|(function, door)| v1::Resolved {
                         function: u32::from(function.id()),
@@ -400,25 +427,26 @@ impl Drain {
                         dlsym: door & DOOR_DLSYM != 0,
                     })
                     .collect(),
+                kind: v1::LibraryKind::from(library.kind) as i32,
             })
             .collect()
     }
 
-    /// Writes the copies of NCCL into the ring file, when anything about them has changed.
+    /// Writes the copies of libraries into the ring file, when anything about them has changed.
     fn describe_libraries(&mut self) {
         if self.libraries_at == Some(libraries::changes()) {
             return;
         }
-        for (index, path, version, doors) in libraries::describe() {
+        for library in libraries::describe() {
             let mut entry: LibraryEntry = bytemuck::Zeroable::zeroed();
-            entry.version = version;
-            mapping::fill(&mut entry.path, &path);
+            entry.version = library.version;
+            mapping::fill(&mut entry.path, &library.path);
             // By number of the function, and numbers begin at 1.
-            for (place, door) in entry.doors.iter_mut().skip(1).zip(doors) {
+            for (place, door) in entry.doors.iter_mut().skip(1).zip(library.doors) {
                 *place = door;
             }
             entry.ready = 1;
-            self.agent.file.write_library(index, entry);
+            self.agent.file.write_library(library.index, entry);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! C types: the arguments of NCCL's functions, each with what the tap reads of it.
+//! C types: the arguments of NCCL's and CUDA's functions, each with what the tap reads of it.
 //!
 //! Every argument type of the table in `nccltap_proto::functions` is a transparent wrapper here, so
 //! a wrapper function has exactly the C prototype of the function it stands for.
@@ -11,6 +11,12 @@ use std::ffi::{c_char, c_int, c_void};
 pub(crate) const SUCCESS: c_int = 0;
 /// `ncclSystemError` (nccl.h): what a call gets when there is no NCCL to pass it on to.
 pub(crate) const SYSTEM_ERROR: c_int = 2;
+/// `cudaErrorInitializationError` (driver_types.h): what a call gets when there is no CUDA runtime.
+pub(crate) const CUDA_INITIALIZATION_ERROR: c_int = 3;
+/// `cudaStreamLegacy` (driver_types.h), which is also what stream 0 stands for. It cannot be captured.
+pub(crate) const LEGACY_STREAM: usize = 1;
+/// `cudaStreamPerThread` (driver_types.h).
+pub(crate) const PER_THREAD_STREAM: usize = 2;
 /// `ncclInProgress` (nccl.h): a communicator that does not block is still at work.
 pub(crate) const IN_PROGRESS: c_int = 7;
 
@@ -37,6 +43,21 @@ pub(crate) struct Call {
     pub(crate) ids: *const UniqueId,
     pub(crate) id_count: c_int,
     pub(crate) config: *const ConfigHead,
+    /// A `cudaGraph_t`, a child of it, and where CUDA puts a new one.
+    pub(crate) graph: *mut c_void,
+    pub(crate) child: *mut c_void,
+    pub(crate) new_graph: *const *mut c_void,
+    /// A `cudaGraphNode_t`, and where CUDA puts a new one.
+    pub(crate) node: *mut c_void,
+    pub(crate) new_node: *const *mut c_void,
+    pub(crate) node_params: *const c_void,
+    /// What is there instead, where CUDA 12 has one argument less.
+    pub(crate) early_node_params: *const c_void,
+    /// A `cudaGraphExec_t`, and where CUDA puts a new one.
+    pub(crate) executable: *mut c_void,
+    pub(crate) new_executable: *const *mut c_void,
+    pub(crate) instantiate_flags: u64,
+    pub(crate) instantiate_params: *const u64,
 }
 
 impl Call {
@@ -59,6 +80,17 @@ impl Call {
             ids: std::ptr::null(),
             id_count: 0,
             config: std::ptr::null(),
+            graph: std::ptr::null_mut(),
+            child: std::ptr::null_mut(),
+            new_graph: std::ptr::null(),
+            node: std::ptr::null_mut(),
+            new_node: std::ptr::null(),
+            node_params: std::ptr::null(),
+            early_node_params: std::ptr::null(),
+            executable: std::ptr::null_mut(),
+            new_executable: std::ptr::null(),
+            instantiate_flags: 0,
+            instantiate_params: std::ptr::null(),
         }
     }
 }
@@ -127,6 +159,32 @@ arguments! {
     UniqueIds(*const UniqueId) = |value, call| call.ids = value;
     /// `ncclConfig_t`.
     Config(*const ConfigHead) = |value, call| call.config = value;
+    /// `cudaStream_t` of a function for which 0 is the default stream of the calling thread.
+    ThreadStream(*mut c_void) = |value, call| {
+        call.stream = if value.is_null() { PER_THREAD_STREAM as *mut c_void } else { value }
+    };
+    /// `cudaGraph_t`.
+    Graph(*mut c_void) = |value, call| call.graph = value;
+    /// `cudaGraph_t` that becomes part of another.
+    ChildGraph(*mut c_void) = |value, call| call.child = value;
+    /// Where CUDA puts a new graph.
+    NewGraph(*const *mut c_void) = |value, call| call.new_graph = value;
+    /// `cudaGraphNode_t`.
+    Node(*mut c_void) = |value, call| call.node = value;
+    /// Where CUDA puts a new node.
+    NewNode(*const *mut c_void) = |value, call| call.new_node = value;
+    /// `cudaGraphNodeParams`.
+    NodeParams(*const c_void) = |value, call| call.node_params = value;
+    /// `cudaGraphNodeParams` in CUDA 12, a count from CUDA 13 on.
+    EarlyNodeParams(*const c_void) = |value, call| call.early_node_params = value;
+    /// `cudaGraphExec_t`.
+    Executable(*mut c_void) = |value, call| call.executable = value;
+    /// Where CUDA puts a new executable.
+    NewExecutable(*const *mut c_void) = |value, call| call.new_executable = value;
+    /// Flags of an instantiation; up to CUDA 11, in one of the functions, a pointer.
+    InstantiateFlags(u64) = |value, call| call.instantiate_flags = value;
+    /// `cudaGraphInstantiateParams`, which begins with the flags.
+    InstantiateParams(*const u64) = |value, call| call.instantiate_params = value;
 }
 
 /// `ncclUniqueId`: 128 bytes, passed by value.

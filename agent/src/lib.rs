@@ -1,4 +1,5 @@
-//! `libnccltap.so`: preloaded into a process, it records every NCCL call the process makes.
+//! `libnccltap.so`: preloaded into a process, it records every NCCL call the process makes, and every launch
+//! of a CUDA graph that has such calls in it.
 //!
 //! ```text
 //! caller's PLT ──> arch (thunk) ──> resolve (which copy of NCCL?) ─┐
@@ -6,6 +7,7 @@
 //!                                                                  v
 //!                 hook (one wrapper per function and copy) ──> record ──> ring
 //!                       │ communicators born and ended ──> communicators
+//!                       │ graphs captured and made executable ──> graphs
 //!                       │ first communicator ──> life ──> drain ──> stream ──> uplink ─┐
 //!                                                     libnccltap_uplink.so ──> collector
 //! ```
@@ -41,6 +43,7 @@ mod descriptors;
 mod drain;
 mod faults;
 mod ffi;
+mod graphs;
 mod hook;
 mod leftovers;
 mod life;

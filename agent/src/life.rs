@@ -14,6 +14,7 @@ use crate::communicators::Communicators;
 use crate::descriptors;
 use crate::drain;
 use crate::faults::{self, Fault};
+use crate::graphs::{self, Graphs};
 use crate::mapping::RingFile;
 use crate::resolve::elf;
 use crate::settings::{Settings, Start};
@@ -42,6 +43,7 @@ pub(crate) struct Agent {
     pub(crate) process: v1::Process,
     pub(crate) started: AnchorEntry,
     pub(crate) communicators: Communicators,
+    pub(crate) graphs: Graphs,
     pub(crate) exit: drain::Exit,
 }
 
@@ -147,6 +149,7 @@ fn start() -> Option<Box<Agent>> {
         process,
         started,
         communicators: Communicators::new(),
+        graphs: Graphs::default(),
         exit: drain::Exit::default(),
     }))
 }
@@ -190,12 +193,13 @@ unsafe extern "C" fn after_fork_in_parent() {
     uplink::release_loads();
 }
 
-/// In a forked child: rings, ring file, drain thread and communicators are the parent's.
+/// In a forked child: rings, ring file, drain thread, communicators and graphs are the parent's.
 unsafe extern "C" fn after_fork_in_child() {
     elf::release_walks();
     uplink::forked();
     thread::forked();
     descriptors::forked();
+    graphs::forked();
     AGENT.store(std::ptr::null_mut(), Release);
     faults::reset();
     STATE.store(DORMANT, Release);

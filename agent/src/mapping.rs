@@ -14,7 +14,8 @@ use crate::sync::{AtomicU32, AtomicU64, lock as lock_mutex};
 use nccltap_proto::RECORD_SIZE;
 use nccltap_proto::ringfile::{
     AnchorEntry, COMMUNICATORS, CommunicatorEntry, FILE_PREFIX, FILE_SUFFIX, FileHeader,
-    LAYOUT_VERSION, LIBRARIES, Layout, LibraryEntry, MAGIC, PAGE, RING_OWNED,
+    LAYOUT_VERSION, LIBRARIES, Layout, LibraryEntry, MAGIC, MANIFEST_OPERATIONS, MANIFESTS,
+    ManifestEntry, ManifestOperation, PAGE, RING_OWNED,
 };
 use nccltap_proto::v1;
 use std::fs::{File, OpenOptions};
@@ -56,7 +57,8 @@ pub(crate) struct RingFile {
 }
 
 // SAFETY: the header and the rings are reached as atomics. Entries of communicators are written and read
-// under the lock of `communicators`, entries of libraries by the drain thread only.
+// under the lock of `communicators`, entries of libraries by the drain thread only. A manifest is written
+// under the lock of `graphs`, and read only once it is published.
 unsafe impl Send for RingFile {}
 // SAFETY: as above.
 unsafe impl Sync for RingFile {}
@@ -117,7 +119,7 @@ impl RingFile {
         };
         let libraries = Layout::library(0);
         let room = mapped.reserve(prefix, 0, 0, PAGE)
-            && mapped.reserve(prefix, 0, libraries, Layout::prefix_bytes() - libraries);
+            && mapped.reserve(prefix, 0, libraries, Layout::library(LIBRARIES) - libraries);
         match room {
             true => Ok(mapped),
             false => Err(io::Error::other("no room for the ring file")),
@@ -257,6 +259,57 @@ impl RingFile {
                 self.at::<LibraryEntry>(Layout::library(index)).cast_mut().write_volatile(entry)
             };
             self.header_u32(offset_of!(FileHeader, libraries)).fetch_max(index as u32 + 1, AcqRel);
+        }
+    }
+
+    /// Writes manifest `index`, which nobody reads before it is counted by
+    /// [`RingFile::publish_manifests`]. False when there is no room.
+    pub(crate) fn write_manifest(
+        &self,
+        index: usize,
+        entry: ManifestEntry,
+        operations: &[ManifestOperation],
+    ) -> bool {
+        let (offset, first) = (Layout::manifest(index), entry.first as usize);
+        let place = Layout::manifest_operation(first);
+        if index >= MANIFESTS
+            || first + operations.len() > MANIFEST_OPERATIONS
+            || !self.reserve(self.prefix, 0, offset, size_of::<ManifestEntry>())
+            || !self.reserve(self.prefix, 0, place, size_of_val(operations))
+        {
+            return false;
+        }
+        // SAFETY: within the mapping and reserved; written by one thread at a time, under the lock of
+        // `graphs`.
+        unsafe {
+            let place = self.at::<ManifestOperation>(place).cast_mut();
+            for (index, operation) in operations.iter().enumerate() {
+                place.add(index).write_volatile(*operation);
+            }
+            self.at::<ManifestEntry>(offset).cast_mut().write_volatile(entry);
+        }
+        true
+    }
+
+    /// Says how many manifests there are.
+    pub(crate) fn publish_manifests(&self, count: u32) {
+        self.header_u32(offset_of!(FileHeader, manifests)).store(count, Release);
+    }
+
+    /// How many manifests there are.
+    pub(crate) fn manifests(&self) -> u32 {
+        self.header_u32(offset_of!(FileHeader, manifests)).load(Acquire)
+    }
+
+    /// Manifest `index`, which is one of those published, and its operations.
+    pub(crate) fn manifest(&self, index: usize) -> (ManifestEntry, Vec<ManifestOperation>) {
+        // SAFETY: within the mapping, and published: it does not change any more.
+        unsafe {
+            let entry = self.at::<ManifestEntry>(Layout::manifest(index)).read_volatile();
+            let first = entry.first as usize;
+            let place = self.at::<ManifestOperation>(Layout::manifest_operation(first));
+            let all = (0..entry.operations as usize).map(|at| place.add(at).read_volatile());
+            (entry, all.collect())
         }
     }
 
@@ -425,7 +478,7 @@ mod tests {
 
     #[test]
     fn the_file_stays_below_what_the_process_may_write() {
-        for largest in [100 << 20, 8 << 20, 1 << 20] {
+        for largest in [100 << 20, 8 << 20, 2 << 20] {
             let layout = fit(WISH, None, Some(largest));
             assert!(layout.file_bytes() as u64 <= largest, "{layout:?} of {largest}");
             assert!(layout.is_valid());

@@ -10,17 +10,27 @@ use crate::shield::Unseen;
 use crate::shield::shielded;
 use crate::thread::State;
 use nccltap_proto::Record;
-use nccltap_proto::record::UNWOUND;
+use nccltap_proto::record::{CAPTURED, UNWOUND};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// Writes what is known before the call. True when a record was opened: then [`finish`] must
-/// follow.
+/// Groups around a call that a record can say.
+const MOST_GROUPS: u16 = CAPTURED as u16 - 1;
+
+/// Writes what is known before the call, with `flags` in the record's `depth`. True when a record was
+/// opened: then [`finish`] must follow.
 #[inline(always)]
-pub(crate) fn begin(function: u16, call: &Call) -> bool {
+pub(crate) fn begin(function: u16, call: &Call, flags: u8) -> bool {
+    begin_at(arch::stack_pointer(), function, call, flags)
+}
+
+/// The same for a wrapper whose stack stands at `frame`.
+#[inline(always)]
+pub(crate) fn begin_at(frame: usize, function: u16, call: &Call, flags: u8) -> bool {
     // SAFETY: the reference ends before NCCL is called.
     let state = unsafe { State::current() };
-    let frame = arch::stack_pointer();
-    if (!state.producer.is_some() || state.frame != 0) && !may_record(state, call, frame) {
+    if (!state.producer.is_some() || state.frame != 0)
+        && !may_record(state, call.communicator, frame)
+    {
         return false;
     }
     let record = Record {
@@ -31,7 +41,7 @@ pub(crate) fn begin(function: u16, call: &Call) -> bool {
         count: call.count as u64,
         function,
         datatype: call.datatype,
-        depth: state.depth.min(255) as u8,
+        depth: state.depth.min(MOST_GROUPS) as u8 | flags,
         peer: call.peer,
         reduction: call.reduction,
         result: 0,
@@ -80,10 +90,10 @@ pub(crate) fn left_behind(state: &mut State) {
 /// Whether a call may be recorded on a thread that has no ring yet, or is inside another call.
 #[cold]
 #[inline(never)]
-fn may_record(state: &mut State, call: &Call, frame: usize) -> bool {
+fn may_record(state: &mut State, communicator: CommunicatorHandle, frame: usize) -> bool {
     let Some(agent) = life::agent() else {
         // Nothing is missed while no communicator exists.
-        if !call.communicator.is_null() && !life::is_off() {
+        if !communicator.is_null() && !life::is_off() {
             faults::count(Fault::BeforeStart);
         }
         return false;
@@ -140,6 +150,12 @@ pub(crate) fn group_ended() -> bool {
         state.group = 0;
     }
     outermost
+}
+
+/// Number of the outermost group that is open on this thread, 0 when none is.
+pub(crate) fn group() -> u32 {
+    // SAFETY: the reference ends at once.
+    unsafe { State::current() }.group
 }
 
 /// Whether a group is open on this thread.

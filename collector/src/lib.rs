@@ -31,7 +31,7 @@
 //! | connections | 8,192 ([`ingest::CONNECTIONS`]) | wait to be accepted |
 //! | a message | 4 MiB | its stream is refused |
 //! | processes | 4,096 ([`collector::PROCESSES`]) | those that ended first make room; a sum of their calls stays |
-//! | rings, communicators, copies of NCCL of a process | 1,024, 4,096, 4 | its stream is refused |
+//! | rings, communicators, manifests of a process, and copies of each library | 1,024, 4,096, 4,096, 4 | its stream is refused |
 //! | exact keys of a process | 8,192 ([`ledger::EXACT_KEYS`]) | sizes are powers of two, then without communicator |
 //! | operations held for the end of their group | 65,536 a ring ([`timeline::HELD_OPERATIONS`]) | told at once |
 //! | series of operations in the metrics | 4,096 ([`outputs::prometheus::samples::SERIES`]) | summed as `other` |

@@ -12,7 +12,7 @@ use crate::recovery::{Recovery, file};
 use crate::server::{Server, Settings};
 use anyhow::{Context, bail};
 use nccltap_proto::address::Address;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,11 +73,15 @@ impl PrivateCollector {
         self.directory.path()
     }
 
-    /// The environment that brings the tap into a command, and its records here.
-    pub fn environment(&self, library: &Path) -> anyhow::Result<Vec<(&'static str, OsString)>> {
+    /// The environment that brings the tap into a command, and its records here. The tap joins
+    /// what is `preloaded` there otherwise.
+    pub fn environment(
+        &self,
+        library: &Path,
+        preloaded: Option<&OsStr>,
+    ) -> anyhow::Result<Vec<(&'static str, OsString)>> {
         let library = preload::nameable(library, self.directory.path())?;
-        let there = std::env::var_os("LD_PRELOAD");
-        let mut environment = vec![("LD_PRELOAD", preload::joined(&library, there.as_deref()))];
+        let mut environment = vec![("LD_PRELOAD", preload::joined(&library, preloaded))];
         for address in &self.server.addresses {
             environment.push(("NCCLTAP_COLLECTOR", address.to_string().into()));
         }

@@ -88,8 +88,12 @@ pub struct Accounting {
     pub lost: u64,
     /// Calls recorded and not yet received.
     pub pending: u64,
-    /// Of those seen: operations that are in the counts.
+    /// Operations that are in the counts: those of the calls seen, and those of graphs launched.
     pub operations: u64,
+    /// Of those: operations that launches of graphs carried out. They were no calls.
+    pub graph_operations: u64,
+    /// Of those seen: operations captured into graphs, and not carried out by that.
+    pub captured_operations: u64,
     /// Of those seen: operations that NCCL refused.
     pub failed_operations: u64,
     /// Of those seen: operations of simulated groups.
@@ -145,7 +149,12 @@ impl Process {
                 if let Some(last) = &goodbye.last {
                     self.report(last);
                 }
-                self.life = if recovered { Life::Recovered } else { Life::Ended };
+                // What a process did after its own Goodbye stands in its file; it ended all the same.
+                self.life = match self.life {
+                    Life::Running if recovered => Life::Recovered,
+                    life if recovered => life,
+                    _ => Life::Ended,
+                };
                 self.timeline.finish(!recovered, &mut self.ledger);
             }
         }
@@ -209,7 +218,7 @@ impl Process {
         &self.ledger
     }
 
-    /// The copies of NCCL in it.
+    /// The copies of libraries in it.
     pub fn libraries(&self) -> impl Iterator<Item = &v1::Library> {
         self.libraries.values()
     }
@@ -244,6 +253,8 @@ impl Process {
             lost: sums.lost,
             pending: sums.pending,
             operations: ledger.operations(),
+            graph_operations: ledger.graph_operations(),
+            captured_operations: ledger.captured(),
             failed_operations: ledger.failed_operations(),
             simulated_operations: ledger.simulated(),
             held_operations: sums.held,
@@ -253,7 +264,8 @@ impl Process {
         accounting.balanced = seen == sums.taken
             && accounting.made == accounting.accounted_for()
             && operation_calls
-                == accounting.operations
+                == accounting.operations.saturating_sub(accounting.graph_operations)
+                    + accounting.captured_operations
                     + accounting.failed_operations
                     + accounting.simulated_operations
                     + accounting.held_operations;
@@ -282,6 +294,8 @@ impl Accounting {
         sum(&mut self.lost, other.lost);
         sum(&mut self.pending, other.pending);
         sum(&mut self.operations, other.operations);
+        sum(&mut self.graph_operations, other.graph_operations);
+        sum(&mut self.captured_operations, other.captured_operations);
         sum(&mut self.failed_operations, other.failed_operations);
         sum(&mut self.simulated_operations, other.simulated_operations);
         sum(&mut self.held_operations, other.held_operations);

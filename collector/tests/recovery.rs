@@ -4,6 +4,7 @@
 mod support;
 
 use nccltap_proto::Function::ncclAllReduce;
+use nccltap_proto::faults::Fault;
 use nccltap_proto::v1;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -52,6 +53,51 @@ async fn what_a_killed_process_had_not_sent_is_taken_once_and_its_last_call_name
     wait_for("the file is removed", || (!path.exists()).then_some(()));
     let text = collector.get("/api/v1/report?format=text");
     assert!(text.contains("it died inside ncclAllReduce"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn trouble_that_a_killed_process_had_not_told_of_stands_in_its_file() {
+    let collector = Collector::start();
+    let path = ring::write(&collector.rings(), 7, &Ring::default());
+    ring::note_fault(&path, Fault::BeforeStart, 5);
+    ring::note_fault(&path, Fault::Reconnect, 1);
+    let ring_file = path.display().to_string();
+    let owner = Owner::of(&path);
+    let (mut agent, _) =
+        FakeAgent::connect(&collector.socket, v1::Hello { ring_file, ..hello(7) }).await.unwrap();
+    let told = vec![v1::Fault { name: Fault::Reconnect.name().into(), count: 2 }];
+    agent.report(v1::Report { faults: told, ..report(vec![]) }).await.unwrap();
+    drop((agent, owner));
+    let process = wait_for("the process is recovered", || {
+        collector.processes().into_iter().find(|process| process["life"] == "recovered")
+    });
+    assert_eq!(process["faults"], serde_json::json!({"before_start": 5, "reconnect": 2}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_a_process_does_after_its_goodbye_is_taken_and_its_file_removed() {
+    let collector = Collector::start();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let calls = vec![call(ncclAllReduce, 8); 5];
+    let left = Ring { records: &calls, tail: 3, ..Ring::default() };
+    let path = ring::write(elsewhere.path(), 7, &left);
+    let owner = Owner::of(&path);
+    let ring_file = path.display().to_string();
+    let hello = v1::Hello { ring_file, ..hello(7) };
+    let (mut agent, _) = FakeAgent::connect(&collector.socket, hello).await.unwrap();
+    let first = v1::Report {
+        communicators: vec![communicator(1)],
+        ..report(vec![batch(0, 0, &calls[..3])])
+    };
+    agent.report(first).await.unwrap();
+    agent.goodbye(report(vec![])).await;
+    wait_for("it has ended", || (collector.processes()[0]["life"] == "ended").then_some(()));
+    drop(owner);
+    wait_for("the file is removed", || (!path.exists()).then_some(()));
+    let process = &collector.processes()[0];
+    assert_eq!(process["life"], "ended");
+    assert_eq!(process["accounting"]["seen"], 5);
+    assert_eq!(process["accounting"]["balanced"], true);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -60,6 +60,18 @@ faults! {
     /// `libnccltap_uplink.so` is not beside `libnccltap.so`, cannot be loaded or is of another version:
     /// nothing is sent, and records stay in the ring file.
     NoUplink = "no_uplink";
+    /// More different graphs than can be described in one process: launches of the others are counted,
+    /// and not what they carry out.
+    TooManyManifests = "too_many_manifests";
+    /// More graphs or executables alive at once than can be followed.
+    TooManyGraphs = "too_many_graphs";
+    /// A graph was launched that the tap did not see being made.
+    UnknownExecutable = "unknown_executable";
+    /// An operation went to a capture that the tap did not see begin, or cannot tell from others.
+    UnknownCapture = "unknown_capture";
+    /// A caller took the driver's own launch of CUDA graphs, past the runtime: what it captures and
+    /// launches by that is not seen.
+    DriverGraphs = "driver_graphs";
 }
 
 const _: () = assert!(Fault::ALL.len() <= crate::ringfile::FAULTS);

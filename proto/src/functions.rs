@@ -1,12 +1,15 @@
-//! THE TABLE: every NCCL function the tap wraps.
+//! THE TABLE: every function the tap wraps, of NCCL and of CUDA's graphs.
 //!
 //! One row is one function: the number that stands for it in records, its C prototype as `nccl.h`
-//! has it, and what it means to us. Everything else follows from the rows: the exported symbols,
-//! the wrappers and the `dlsym` names of the agent, the operation names of the collector, the
-//! coverage test against real releases of NCCL.
+//! or `cuda_runtime_api.h` has it, and what it means to us. Everything else follows from the rows:
+//! the exported symbols, the wrappers and the `dlsym` names of the agent, the operation names of
+//! the collector, the coverage tests against real releases of NCCL and CUDA.
 //!
 //! Argument types say what the tap reads of an argument: `Count`, `Datatype`, `Reduction`, `Peer`
 //! and `Root` go into the record, `Communicator` and `Stream` too, a `Buffer` is passed on unread.
+//!
+//! Where releases of CUDA disagree about a prototype, the row has the longest: what a shorter one
+//! has no use for travels in registers that it does not read.
 //!
 //! Numbers are part of the wire contract: a new row takes the next free number, and a number is
 //! never given to another function.
@@ -19,7 +22,7 @@
 macro_rules! wrapped_functions {
     ($use_rows:ident) => { $use_rows! {
         // Operations: calls that move data between ranks.
-        // number, name, arguments, meaning, first release of NCCL that has it
+        // number, name, arguments, meaning, first release of its library that has it
          1 ncclAllReduce(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, comm: Communicator, stream: Stream) = Operation(AllReduce), "2.0";
          2 ncclBroadcast(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, stream: Stream) = Operation(Broadcast), "2.2";
          3 ncclBcast(buff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, stream: Stream) = Operation(Broadcast), "2.0";
@@ -69,6 +72,36 @@ macro_rules! wrapped_functions {
 
         // From here on kernels may send by themselves, which no wrapper can see.
         39 ncclDevCommCreate(comm: Communicator, requirements: Opaque, devcomm: Opaque) = Manage, "2.28";
+
+        // CUDA graphs, captured. The forms that end in _ptsz take stream 0 for that of the thread.
+        40 cudaStreamBeginCapture(stream: Stream, mode: Int) = BeginCapture, "10.1";
+        41 cudaStreamBeginCapture_ptsz(stream: ThreadStream, mode: Int) = BeginCapture, "10.1";
+        42 cudaStreamBeginCaptureToGraph(stream: Stream, graph: Graph, dependencies: Opaque, edges: Opaque, count: Size, mode: Int) = BeginCaptureToGraph, "12.3";
+        43 cudaStreamBeginCaptureToGraph_ptsz(stream: ThreadStream, graph: Graph, dependencies: Opaque, edges: Opaque, count: Size, mode: Int) = BeginCaptureToGraph, "12.3";
+        44 cudaStreamBeginRecaptureToGraph(stream: Stream, mode: Int, graph: Graph, callback: Opaque) = BeginCapture, "13.3";
+        45 cudaStreamBeginRecaptureToGraph_ptsz(stream: ThreadStream, mode: Int, graph: Graph, callback: Opaque) = BeginCapture, "13.3";
+        46 cudaStreamEndCapture(stream: Stream, graph: NewGraph) = EndCapture, "10.0";
+        47 cudaStreamEndCapture_ptsz(stream: ThreadStream, graph: NewGraph) = EndCapture, "10.0";
+
+        // CUDA graphs, put together.
+        48 cudaGraphClone(clone: NewGraph, graph: Graph) = GraphClone, "10.0";
+        49 cudaGraphAddChildGraphNode(node: NewNode, graph: Graph, dependencies: Opaque, count: Size, child: ChildGraph) = GraphAddChild, "10.0";
+        50 cudaGraphAddNode(node: NewNode, graph: Graph, dependencies: Opaque, edges_or_count: Size, count_or_params: EarlyNodeParams, params: NodeParams) = GraphAddNode, "12.2";
+        51 cudaGraphAddNode_v2(node: NewNode, graph: Graph, dependencies: Opaque, edges: Opaque, count: Size, params: NodeParams) = GraphAddNode, "12.3";
+        52 cudaGraphDestroyNode(node: Node) = GraphDestroyNode, "10.0";
+        53 cudaGraphDestroy(graph: Graph) = GraphDestroy, "10.0";
+
+        // CUDA graphs, made executable and launched.
+        54 cudaGraphInstantiate(executable: NewExecutable, graph: Graph, flags_or_node: InstantiateFlags, log: Opaque, log_size: Size) = Instantiate, "10.0";
+        55 cudaGraphInstantiateWithFlags(executable: NewExecutable, graph: Graph, flags: InstantiateFlags) = Instantiate, "11.4";
+        56 cudaGraphInstantiateWithParams(executable: NewExecutable, graph: Graph, params: InstantiateParams) = Instantiate, "12.0";
+        57 cudaGraphInstantiateWithParams_ptsz(executable: NewExecutable, graph: Graph, params: InstantiateParams) = Instantiate, "12.0";
+        58 cudaGraphExecUpdate(executable: Executable, graph: Graph, node_or_info: Opaque, result: Opaque) = ExecutableUpdate, "10.2";
+        59 cudaGraphExecChildGraphNodeSetParams(executable: Executable, node: Node, child: ChildGraph) = ExecutableSetChild, "11.1";
+        60 cudaGraphExecNodeSetParams(executable: Executable, node: Node, params: NodeParams) = ExecutableSetNode, "12.2";
+        61 cudaGraphExecDestroy(executable: Executable) = ExecutableDestroy, "10.0";
+        62 cudaGraphLaunch(executable: Executable, stream: Stream) = GraphLaunch, "10.0";
+        63 cudaGraphLaunch_ptsz(executable: Executable, stream: ThreadStream) = GraphLaunch, "10.0";
     } };
 }
 
@@ -91,6 +124,64 @@ pub enum Meaning {
     Destroy,
     /// Asks NCCL something.
     Query,
+    /// A stream's work goes to a new graph from here on, or to one whose content it replaces.
+    BeginCapture,
+    /// A stream's work is added to a graph from here on.
+    BeginCaptureToGraph,
+    /// A capture ends, and gives its graph.
+    EndCapture,
+    /// Copies a graph.
+    GraphClone,
+    /// Adds a copy of a graph to a graph, as one of its nodes.
+    GraphAddChild,
+    /// Adds a node to a graph, which may be a graph, or a condition with graphs in it.
+    GraphAddNode,
+    /// Takes a node out of its graph.
+    GraphDestroyNode,
+    /// Ends a graph. What was made executable of it goes on.
+    GraphDestroy,
+    /// Makes an executable of a graph as it stands.
+    Instantiate,
+    /// Puts what another graph holds into an executable.
+    ExecutableUpdate,
+    /// Puts what another graph holds into one node of an executable.
+    ExecutableSetChild,
+    /// Gives one node of an executable new parameters, which may be another graph.
+    ExecutableSetNode,
+    /// Ends an executable.
+    ExecutableDestroy,
+    /// Carries out everything an executable holds, once.
+    GraphLaunch,
+}
+
+/// A library whose functions the tap wraps. Several copies of each can be in one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Library {
+    /// `libnccl.so`.
+    Nccl,
+    /// `libcudart.so`.
+    CudaRuntime,
+}
+
+impl Library {
+    /// Every library.
+    pub const ALL: [Self; 2] = [Self::Nccl, Self::CudaRuntime];
+
+    /// What people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nccl => "NCCL",
+            Self::CudaRuntime => "CUDA runtime",
+        }
+    }
+
+    /// How the names of its files begin.
+    pub const fn file(self) -> &'static str {
+        match self {
+            Self::Nccl => "libnccl",
+            Self::CudaRuntime => "libcudart",
+        }
+    }
 }
 
 /// An operation that moves data, by NCCL's name without the prefix.
@@ -163,7 +254,7 @@ macro_rules! define_functions {
         #[allow(non_camel_case_types)]
         #[repr(u16)]
         pub enum Function { $(
-            #[doc = concat!("`", stringify!($name), "`, since NCCL ", $since, ".")]
+            #[doc = concat!("`", stringify!($name), "`, since ", $since, ".")]
             $name = $id,
         )* }
 
@@ -176,7 +267,7 @@ macro_rules! define_functions {
                 match id { $($id => Some(Self::$name),)* _ => None }
             }
 
-            /// NCCL's name, e.g. `ncclAllReduce`.
+            /// Its name, e.g. `ncclAllReduce`.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
             }
@@ -186,7 +277,7 @@ macro_rules! define_functions {
                 match self { $(Self::$name => Meaning::$meaning $( (Operation::$operation) )?,)* }
             }
 
-            /// First release of NCCL that has it.
+            /// First release of its library that has it.
             pub const fn since(self) -> &'static str {
                 match self { $(Self::$name => $since,)* }
             }
@@ -199,6 +290,14 @@ impl Function {
     /// The number that stands for the function in records.
     pub const fn id(self) -> u16 {
         self as u16
+    }
+
+    /// The library that has it.
+    pub const fn library(self) -> Library {
+        match self.name().as_bytes() {
+            [b'n', ..] => Library::Nccl,
+            _ => Library::CudaRuntime,
+        }
     }
 
     /// The operation, if the function moves data.
@@ -222,6 +321,17 @@ mod tests {
         }
         assert_eq!(Function::from_id(0), None);
         assert_eq!(Function::from_id(Function::ALL.len() as u16 + 1), None);
+    }
+
+    #[test]
+    fn the_library_of_a_function_is_in_its_name() {
+        for function in Function::ALL {
+            let prefix = match function.library() {
+                Library::Nccl => "nccl",
+                Library::CudaRuntime => "cuda",
+            };
+            assert!(function.name().starts_with(prefix), "{}", function.name());
+        }
     }
 
     #[test]

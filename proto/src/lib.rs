@@ -1,7 +1,7 @@
 //! The contract between the tap in a worker process and the collector.
 //!
 //! - [`v1`]: the messages, generated from `proto/nccltap/v1/tap.proto`, which explains them;
-//! - [`functions`]: the table of wrapped NCCL functions;
+//! - [`functions`]: the table of wrapped functions, of NCCL and of CUDA's graphs;
 //! - [`record`]: one call in 64 bytes;
 //! - [`ringfile`]: the file in shared memory that outlives a killed process;
 //! - [`faults`]: every reason for which the tap does less than it should;
@@ -26,11 +26,11 @@ pub mod uplink;
 pub mod v1;
 
 pub use datatype::Datatype;
-pub use functions::{Function, Meaning, Operation};
+pub use functions::{Function, Library, Meaning, Operation};
 pub use record::{RECORD_SIZE, Record};
 
 /// Version of the contract. Raised when an older peer would misread a newer one.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// First eight bytes of a recording.
 pub const RECORDING_MAGIC: [u8; 8] = *b"NCCLREC1";

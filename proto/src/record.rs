@@ -1,4 +1,4 @@
-//! The record: one call of NCCL, in 64 bytes.
+//! The record: one call of NCCL, or one launch of a CUDA graph, in 64 bytes.
 //!
 //! The same layout stands in the rings, in the ring file, on the wire and in recordings.
 
@@ -20,6 +20,15 @@ pub const NO_PEER: i32 = -1;
 /// No `ncclResult_t` is negative.
 pub const UNWOUND: i32 = -1;
 
+/// In [`Record::depth`]: the call went to a graph under capture, and nothing was carried out.
+pub const CAPTURED: u8 = 0x80;
+
+/// In `count` of a graph launch: the graph holds no operation of NCCL.
+pub const NO_MANIFEST: u64 = 0;
+
+/// In `count` of a graph launch: what the graph holds is not known.
+pub const UNKNOWN_MANIFEST: u64 = u32::MAX as u64;
+
 /// One call of a wrapped function, as the caller stated it.
 ///
 /// Little endian. The producer writes it in two steps: everything but `end` and `result` before the
@@ -31,25 +40,27 @@ pub struct Record {
     pub start: u64,
     /// When NCCL returned, in ticks. 0 while the call is inside NCCL.
     pub end: u64,
-    /// `ncclComm_t` of the call, 0 when it has none.
+    /// `ncclComm_t` of the call. Of a graph launch, the number of the executable within the process,
+    /// which is never given to another. 0 when it has neither.
     pub communicator: u64,
     /// `cudaStream_t` of the call, 0 for the default stream or when it has none.
     pub stream: u64,
     /// NCCL's count argument, in elements: total for AllReduce, Broadcast and Reduce, per rank for
-    /// AllGather and ReduceScatter, per peer for AlltoAll, Gather and Scatter.
+    /// AllGather and ReduceScatter, per peer for AlltoAll, Gather and Scatter. Of a graph launch, the
+    /// number of the manifest that says what it carries out, [`NO_MANIFEST`] or [`UNKNOWN_MANIFEST`].
     pub count: u64,
     /// Number of the function, see [`Function`](crate::functions::Function).
     pub function: u16,
     /// `ncclDataType_t`, or [`NO_DATATYPE`].
     pub datatype: u8,
-    /// How many groups were open around the call; at most 255.
+    /// How many groups were open around the call, at most 127; and [`CAPTURED`].
     pub depth: u8,
     /// Peer of a point-to-point call or root of a rooted one, as a rank of the communicator, or
     /// [`NO_PEER`].
     pub peer: i32,
     /// `ncclRedOp_t` of a reduction, 0 when the call has none.
     pub reduction: i32,
-    /// `ncclResult_t` that NCCL returned, or [`UNWOUND`].
+    /// `ncclResult_t` that NCCL returned, `cudaError_t` of a graph launch, or [`UNWOUND`].
     pub result: i32,
     /// Number of the outermost group around the call within its process, 0 when there is none.
     pub group: u32,
@@ -68,6 +79,16 @@ impl Record {
     /// The record of these eight words.
     pub fn from_words(words: [u64; RECORD_WORDS]) -> Self {
         bytemuck::cast(words)
+    }
+
+    /// How many groups were open around the call.
+    pub fn groups(&self) -> u8 {
+        self.depth & !CAPTURED
+    }
+
+    /// Whether the call went to a graph under capture.
+    pub fn is_captured(&self) -> bool {
+        self.depth & CAPTURED != 0
     }
 
     /// The record of these 64 bytes, wherever they lie.

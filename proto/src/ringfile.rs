@@ -9,12 +9,15 @@
 //! 0                     FileHeader                        one page
 //! HEADER_BYTES          CommunicatorEntry x COMMUNICATORS
 //! ...                   LibraryEntry x LIBRARIES
+//! ...                   ManifestEntry x MANIFESTS
+//! ...                   ManifestOperation x MANIFEST_OPERATIONS
 //! page boundary         ring 0: RingHeader                one page
 //!                               Record x ring_records
 //!                       ring 1 ...
 //! ```
 //! The file is sparse: only what was used takes memory.
 
+use crate::functions::Library;
 use crate::record::{RECORD_SIZE, Record};
 use bytemuck::{Pod, Zeroable};
 use std::fmt;
@@ -23,7 +26,7 @@ use std::fmt;
 pub const MAGIC: [u8; 8] = *b"NCCLTAP\x01";
 
 /// Version of this layout. A reader refuses any other.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// File names are `nccltap-PID-INSTANCE.ring`, with INSTANCE in hexadecimal.
 pub const FILE_PREFIX: &str = "nccltap-";
@@ -40,8 +43,31 @@ pub const HEADER_BYTES: usize = PAGE;
 /// Communicators a process can describe in its life. Further ones are counted as a fault.
 pub const COMMUNICATORS: usize = 4096;
 
-/// Copies of NCCL that can be told apart in one process. Further ones pass through unrecorded.
-pub const LIBRARIES: usize = 4;
+/// Copies of one library that can be told apart in one process. Further ones pass through unrecorded.
+pub const COPIES: usize = 4;
+
+/// Copies of all libraries: those of NCCL have the first numbers, those of the CUDA runtime the next.
+pub const LIBRARIES: usize = Library::ALL.len() * COPIES;
+
+/// The number of the first copy of a library.
+pub const fn first_copy(library: Library) -> usize {
+    match library {
+        Library::Nccl => 0,
+        Library::CudaRuntime => COPIES,
+    }
+}
+
+/// Functions that have a place in [`LibraryEntry::doors`].
+pub const FUNCTIONS: usize = 128;
+
+/// Different graphs a process can describe in its life. What a further one carries out is not known.
+pub const MANIFESTS: usize = 4096;
+
+/// Operations that all manifests of a process can have together; what is repeated counts once.
+pub const MANIFEST_OPERATIONS: usize = 32_768;
+
+/// Operations that one manifest can have.
+pub const LARGEST_MANIFEST: usize = 8192;
 
 /// Kinds of trouble that have a counter in the header.
 pub const FAULTS: usize = 32;
@@ -98,6 +124,9 @@ pub struct FileHeader {
     pub communicators: u32,
     /// Library entries in use.
     pub libraries: u32,
+    /// Manifest entries in use.
+    pub manifests: u32,
+    _reserved: u32,
     /// Cumulative count per kind of trouble, in the order of proto/src/faults.rs.
     pub faults: [u64; FAULTS],
     /// Host name, padded with zeros.
@@ -167,16 +196,58 @@ pub struct CommunicatorEntry {
     pub name: [u8; 64],
 }
 
-/// One copy of NCCL, see `Library` in `tap.proto`.
+/// What one launch of a graph carries out, see `Manifest` in `tap.proto`. Manifest 1 is the first entry:
+/// they never change, and graphs that carry out the same share one.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct ManifestEntry {
+    /// Its first operation, among those of all manifests.
+    pub first: u32,
+    /// How many operations it has.
+    pub operations: u32,
+    /// 1 when the GPU can launch the graph by itself, so that the host sees only some of the launches.
+    pub device_launch: u32,
+    /// 1 once the entry is in use. It is counted in [`FileHeader::manifests`] after it is written.
+    pub ready: u32,
+}
+
+/// One operation of a manifest, see `ManifestOperation` in `tap.proto`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct ManifestOperation {
+    /// NCCL's count argument.
+    pub count: u64,
+    /// Entry of the communicator, [`NO_COMMUNICATOR`] when it has none.
+    pub communicator: u32,
+    /// How often one launch carries it out, or its group.
+    pub times: u32,
+    /// Function that was captured.
+    pub function: u16,
+    /// `ncclDataType_t`, or [`NO_DATATYPE`](crate::record::NO_DATATYPE).
+    pub datatype: u8,
+    /// 1 inside a conditional node: how often it is carried out, only the GPU knows.
+    pub conditional: u8,
+    /// Peer or root, or [`NO_PEER`](crate::record::NO_PEER).
+    pub peer: i32,
+    /// `ncclRedOp_t`, 0 when it has none.
+    pub reduction: i32,
+    /// The same for operations of one group, which follow each other. 0 outside of groups.
+    pub group: u32,
+}
+
+/// In [`ManifestOperation::communicator`]: the communicator is not described.
+pub const NO_COMMUNICATOR: u32 = u32::MAX;
+
+/// One copy of a library, see `Library` in `tap.proto`.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct LibraryEntry {
-    /// As ncclGetVersion gives it, 0 when not known.
+    /// As ncclGetVersion or cudaRuntimeGetVersion gives it, 0 when not known.
     pub version: u32,
     /// 1 once the entry is in use.
     pub ready: u32,
     /// Per function number: bit 0 resolved through a linkage table, bit 1 through dlsym.
-    pub doors: [u8; 64],
+    pub doors: [u8; FUNCTIONS],
     /// File it was loaded from, padded with zeros.
     pub path: [u8; 1024],
 }
@@ -189,6 +260,8 @@ pub const DOOR_DLSYM: u8 = 2;
 const _: () = {
     assert!(size_of::<FileHeader>() <= HEADER_BYTES);
     assert!(size_of::<RingHeader>() == 192);
+    assert!(size_of::<ManifestOperation>() == 32);
+    assert!(crate::Function::ALL.len() < FUNCTIONS);
 };
 
 /// Where things lie in a file with so many rings of so many records.
@@ -211,9 +284,19 @@ impl Layout {
         Self::communicator(COMMUNICATORS) + index * size_of::<LibraryEntry>()
     }
 
+    /// Offset of the manifest entry `index`.
+    pub const fn manifest(index: usize) -> usize {
+        Self::library(LIBRARIES).next_multiple_of(PAGE) + index * size_of::<ManifestEntry>()
+    }
+
+    /// Offset of operation `index` of all manifests.
+    pub const fn manifest_operation(index: usize) -> usize {
+        Self::manifest(MANIFESTS) + index * size_of::<ManifestOperation>()
+    }
+
     /// Bytes before the first ring.
     pub const fn prefix_bytes() -> usize {
-        Self::library(LIBRARIES).next_multiple_of(PAGE)
+        Self::manifest_operation(MANIFEST_OPERATIONS).next_multiple_of(PAGE)
     }
 
     /// Bytes of one ring, header and records.
@@ -341,7 +424,25 @@ impl<'a> RingFile<'a> {
             .filter(|(_, entry): &(u32, CommunicatorEntry)| entry.ready == 1)
     }
 
-    /// The copies of NCCL that are completely described, with their numbers.
+    /// The manifests that are completely described, with their numbers and their operations.
+    pub fn manifests(
+        &self,
+    ) -> impl Iterator<Item = (u32, ManifestEntry, Vec<ManifestOperation>)> + use<'a> {
+        let bytes = self.bytes;
+        let known = self.header.manifests.min(MANIFESTS as u32);
+        (0..known).filter_map(move |index| {
+            let entry: ManifestEntry = read(bytes, Layout::manifest(index as usize));
+            let (first, count) = (entry.first as usize, entry.operations as usize);
+            let there = count <= LARGEST_MANIFEST && first + count <= MANIFEST_OPERATIONS;
+            (entry.ready == 1 && there).then(|| {
+                let all =
+                    (first..first + count).map(|at| read(bytes, Layout::manifest_operation(at)));
+                (index + 1, entry, all.collect())
+            })
+        })
+    }
+
+    /// The copies of libraries that are completely described, with their numbers.
     pub fn libraries(&self) -> impl Iterator<Item = (u32, LibraryEntry)> + use<'a> {
         let bytes = self.bytes;
         (0..self.header.libraries)
@@ -497,6 +598,7 @@ mod tests {
                 }
                 file.communicators().count();
                 file.libraries().count();
+                file.manifests().count();
             }
         }
     }

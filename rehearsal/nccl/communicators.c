@@ -72,6 +72,7 @@ int communicator_rank(const ncclComm_t comm) {
 static ncclComm_t make(uint64_t identity, int ranks, int rank, int device, int blocking) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   pthread_once(&once, look_for_plugins);
+  streams_look_for_cuda();
   ncclComm_t comm = malloc(sizeof *comm);
   if (comm == NULL) return NULL;
   memset(comm, 0, sizeof *comm);

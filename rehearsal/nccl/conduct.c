@@ -1,26 +1,15 @@
-/* How the simulator behaves, told by environment variables that are read once, when it is loaded:
- *
- *   NCCLSIM_VERSION     what ncclGetVersion says                      (22105)
- *   NCCLSIM_HANG_AFTER  this data-moving call of the process, counted from 1, never returns
- *   NCCLSIM_FAIL_AFTER  this data-moving call returns ncclInternalError
- *   NCCLSIM_CALL_NS     every data-moving call keeps the processor busy for so long, in nanoseconds
- *   NCCLSIM_ERRNO       every data-moving call leaves this in errno
- */
+/* How the simulated NCCL behaves: NCCLTAP_REHEARSAL_NCCL_VERSION, _HANG_AFTER, _FAIL_AFTER, _CALL_NS and
+ * _ERRNO, as ../common/environment.h explains them; read once, when the library is loaded. */
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "../common/environment.h"
 #include "simulator.h"
 
-static long version = 22105, hang_after, fail_after, call_ns, error_number;
+static long version, hang_after, fail_after, call_ns, error_number;
 static _Atomic long operations;
-
-static long setting(const char *name, long unset) {
-  const char *value = getenv(name);
-  return value && *value ? strtol(value, NULL, 10) : unset;
-}
 
 static void forget_parent(void) {
   counts_forget_parent();
@@ -29,11 +18,11 @@ static void forget_parent(void) {
 }
 
 __attribute__((constructor)) static void read_settings(void) {
-  version = setting("NCCLSIM_VERSION", version);
-  hang_after = setting("NCCLSIM_HANG_AFTER", 0);
-  fail_after = setting("NCCLSIM_FAIL_AFTER", 0);
-  call_ns = setting("NCCLSIM_CALL_NS", 0);
-  error_number = setting("NCCLSIM_ERRNO", 0);
+  version = environment_number(SETTING_NCCL_VERSION);
+  hang_after = environment_number(SETTING_HANG_AFTER);
+  fail_after = environment_number(SETTING_FAIL_AFTER);
+  call_ns = environment_number(SETTING_CALL_NS);
+  error_number = environment_number(SETTING_ERRNO);
   pthread_atfork(NULL, NULL, forget_parent);
 }
 

@@ -1,28 +1,18 @@
 #include "counts.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "../common/account.h"
+#include "../common/environment.h"
 
 /* The file: a header of HEADER_BYTES, then ROWS rows. rehearsal/src/counts.rs reads it. */
-enum { ROWS = 1 << 15, HEADER_BYTES = 4096, NAME_BYTES = 32 };
+enum { ROWS = 1 << 16, HEADER_BYTES = 4096, NAME_BYTES = 32 };
 enum { ROW_FREE, ROW_CLAIMED, ROW_READY };
 
 struct header {
-  char magic[8];
-  uint32_t rows;
-  uint32_t row_bytes;
-  uint32_t pid;
-  uint32_t functions;
-  uint64_t started_ns;
-  _Atomic uint64_t overflow; /* calls that found the table full */
+  struct account_header account;
   uint64_t unused[2];
   char names[FUNCTIONS][NAME_BYTES];
 };
@@ -35,70 +25,46 @@ struct file {
   struct row rows[ROWS];
 };
 
-_Static_assert(sizeof(struct key) == 40, "the reader relies on the size of a key");
+_Static_assert(sizeof(struct key) == 48, "the reader relies on the size of a key");
 _Static_assert(sizeof(struct row) == 128, "the reader relies on the size of a row");
 _Static_assert(sizeof(struct header) <= HEADER_BYTES, "the header outgrew its page");
 
 __thread int calls_to_itself;
+_Atomic uint32_t counts_generation;
 
 /* The file of this process. NULL before the first call, FAILED where there is none to be had. */
 static _Atomic(struct file *) current;
 static atomic_flag opening = ATOMIC_FLAG_INIT;
 #define FAILED ((struct file *)-1)
 
-static uint64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* A fork child shares the mapping with its parent and must never write to it. */
 void counts_forget_parent(void) {
   atomic_store(&current, NULL);
   atomic_flag_clear(&opening);
+  atomic_fetch_add(&counts_generation, 1);
 }
 
-static struct file *create_file(const char *directory) {
+static struct file *create_file(void) {
 #define FUNCTION_NAME(name) #name,
   static const char *const names[] = {FOR_EACH_FUNCTION(FUNCTION_NAME)};
-  char path[PATH_MAX];
-  uint64_t started = now_ns();
-  int length = snprintf(path, sizeof path, "%s/%d-%llu.counts", directory, (int)getpid(),
-                        (unsigned long long)started);
-  if (length < 0 || (size_t)length >= sizeof path) return FAILED;
-  int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd < 0) return FAILED;
-  struct file *file = FAILED;
-  if (ftruncate(fd, sizeof *file) == 0) {
-    file = mmap(NULL, sizeof *file, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  }
-  close(fd);
-  if (file == MAP_FAILED) return FAILED;
+  struct file *file = account_create("counts", sizeof *file, ROWS, sizeof(struct row));
+  if (file == NULL) return FAILED;
   struct header *header = &file->header;
-  header->rows = ROWS;
-  header->row_bytes = sizeof(struct row);
-  header->pid = (uint32_t)getpid();
-  header->functions = FUNCTIONS;
-  header->started_ns = started;
+  header->account.names = FUNCTIONS;
   for (int function = 0; function < FUNCTIONS; function++) {
     strncpy(header->names[function], names[function], NAME_BYTES - 1);
   }
-  memcpy(header->magic, "NCCLSIM1", sizeof header->magic);
+  memcpy(header->account.magic, "NCCLSIM2", sizeof header->account.magic);
   return file;
 }
 
-static void complain(const char *directory) {
-  fprintf(stderr, "simulated NCCL: cannot keep counts in %s: %s\n", directory, strerror(errno));
-}
-
 static struct file *open_file(void) {
-  const char *directory = getenv("NCCLSIM_COUNTS_DIR");
   int before = errno;
   while (atomic_flag_test_and_set(&opening)) sched_yield();
   struct file *file = atomic_load(&current);
   if (file == NULL) {
-    file = directory ? create_file(directory) : FAILED;
-    if (directory && file == FAILED) complain(directory);
+    rehearsal_required("libnccl.so.2");
+    file = create_file();
     atomic_store(&current, file);
   }
   atomic_flag_clear(&opening);
@@ -115,13 +81,14 @@ static uint64_t place(const struct key *key) {
   uint64_t hash = mix(key->communicator, key->count);
   hash = mix(hash, (uint64_t)key->function << 32 | (uint32_t)key->datatype);
   hash = mix(hash, (uint64_t)(uint32_t)key->rank << 32 | (uint32_t)key->peer);
+  hash = mix(hash, key->capture);
   return hash;
 }
 
 static int same(const struct key *a, const struct key *b) {
   return a->function == b->function && a->datatype == b->datatype &&
          a->communicator == b->communicator && a->count == b->count && a->ranks == b->ranks &&
-         a->rank == b->rank && a->peer == b->peer;
+         a->rank == b->rank && a->peer == b->peer && a->capture == b->capture;
 }
 
 /* The row of the key, made if there is none. Lock-free for all who find theirs; two threads that make
@@ -151,7 +118,7 @@ struct row *counts_asked(const struct key *key) {
   if (file == FAILED) return NULL;
   struct row *row = find_row(file, key);
   if (row == NULL) {
-    atomic_fetch_add(&file->header.overflow, 1);
+    atomic_fetch_add(&file->header.account.overflow, 1);
     return NULL;
   }
   atomic_fetch_add_explicit(&row->asked, 1, memory_order_relaxed);
@@ -169,4 +136,8 @@ ncclResult_t counts_returned(struct row *row, ncclResult_t result) {
 
 void counts_discarded(struct row *row) {
   if (row) atomic_fetch_add_explicit(&row->discarded, 1, memory_order_relaxed);
+}
+
+void counts_replayed(struct row *row) {
+  if (row) atomic_fetch_add_explicit(&row->replayed, 1, memory_order_relaxed);
 }

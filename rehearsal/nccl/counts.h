@@ -1,8 +1,7 @@
-/* The simulator's own account of what it was asked: the ground truth of the tests.
+/* The simulated NCCL's own account of what it was asked: the ground truth of the tests.
  *
- * Where NCCLSIM_COUNTS_DIR is set, each process keeps one file <pid>-<start ns>.counts there, mapped
- * shared, so that what was counted survives SIGKILL. A fork child begins a file of its own. Nothing but
- * the simulator writes it. */
+ * Each process keeps one file <pid>-<start ns>.counts, see ../common/account.h. A fork child begins a file
+ * of its own. Nothing but the simulator writes it. */
 #ifndef COUNTS_H_
 #define COUNTS_H_
 
@@ -24,6 +23,7 @@ struct key {
   int32_t ranks;
   int32_t rank;
   int32_t peer;
+  uint64_t capture; /* id of the stream capture that the call became part of, 0 for none */
 };
 
 /* One row of the file, alone on its cache lines. `state` goes from free to claimed to ready, once. */
@@ -34,7 +34,11 @@ struct row {
   _Atomic uint64_t returned;  /* calls about to return */
   _Atomic uint64_t failed;    /* of those returned: with an error */
   _Atomic uint64_t discarded; /* of those returned without one: in a group that launched nothing */
+  _Atomic uint64_t replayed;  /* carried out by launches of graphs that hold the captured calls */
 };
+
+/* Counts grow with each fork: a row of the parent is none of the child's. */
+extern _Atomic uint32_t counts_generation;
 
 /* In a fork child: begins a file of its own with the next call. */
 void counts_forget_parent(void);
@@ -48,6 +52,9 @@ ncclResult_t counts_returned(struct row *row, ncclResult_t result);
 
 /* Marks a counted operation as one that was never carried out. */
 void counts_discarded(struct row *row);
+
+/* Counts that a graph launch carried the operation out once more. */
+void counts_replayed(struct row *row);
 
 /* Above 0 while NCCL calls its own exported functions: such calls nobody asked for. */
 extern __thread int calls_to_itself;

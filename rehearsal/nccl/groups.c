@@ -14,8 +14,8 @@ static __thread struct {
   ncclResult_t error; /* the first one */
   struct work *works;
   size_t work_count, work_room;
-  struct row **rows;
-  size_t row_count, row_room;
+  struct operation *operations;
+  size_t operation_count, operation_room;
 } group;
 
 /* Makes room for one more. The simulator has no use for a half of its account: no memory is the end. */
@@ -38,14 +38,23 @@ void group_leave_child(ncclComm_t parent, ncclComm_t child, ncclComm_t *newcomm)
 
 void group_leave_free(ncclComm_t comm) { leave((struct work){.doomed = comm}); }
 
-void group_remember(struct row *row) {
-  if (group.depth == 0 || row == NULL) return;
-  group.rows = grow(group.rows, group.row_count, &group.row_room, sizeof *group.rows);
-  group.rows[group.row_count++] = row;
+int group_leave_operation(const struct operation *operation) {
+  if (group.depth == 0) return 0;
+  group.operations = grow(group.operations, group.operation_count, &group.operation_room,
+                          sizeof *group.operations);
+  group.operations[group.operation_count++] = *operation;
+  return 1;
 }
 
-/* The rows are in the parent's file. The group itself is the child's too: it was copied. */
-void group_forget_parent(void) { group.row_count = 0; }
+/* The operations count in the parent's file. The group itself is the child's too: it was copied. */
+void group_forget_parent(void) { group.operation_count = 0; }
+
+static ncclResult_t launch_all(void) {
+  ncclResult_t result = operations_launch(group.operations, group.operation_count);
+  if (result == ncclSuccess) return result;
+  for (size_t i = 0; i < group.operation_count; i++) counts_discarded(group.operations[i].row);
+  return result;
+}
 
 void group_open(void) { group.depth++; }
 
@@ -70,13 +79,16 @@ ncclResult_t group_close(int simulate) {
     }
   }
   if (simulate || group.error != ncclSuccess) {
-    for (size_t i = 0; i < group.row_count; i++) counts_discarded(group.rows[i]);
+    for (size_t i = 0; i < group.operation_count; i++) counts_discarded(group.operations[i].row);
+  } else {
+    ncclResult_t launched = launch_all();
+    if (result == ncclSuccess) result = launched;
   }
   free(group.works);
-  free(group.rows);
+  free(group.operations);
   group.works = NULL;
-  group.rows = NULL;
-  group.work_count = group.work_room = group.row_count = group.row_room = 0;
+  group.operations = NULL;
+  group.work_count = group.work_room = group.operation_count = group.operation_room = 0;
   group.error = ncclSuccess;
   return result;
 }

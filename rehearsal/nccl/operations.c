@@ -1,115 +1,157 @@
-/* Calls that move data between ranks: checked and counted as in NCCL, and nothing moved. */
+/* Calls that move data between ranks: checked and counted as in NCCL, then carried out at the end of their
+ * group, or made part of the graph that their stream captures. */
 #include "simulator.h"
 
-#define KEY(count, peer) datatype, communicator_identity(comm), (count), communicator_ranks(comm), \
-                         communicator_rank(comm), (peer)
+#include <stdlib.h>
 
-/* NCCL's argument checks, in its order. `op` and `peer` are 0 for functions without them. */
-static ncclResult_t check(ncclComm_t comm, ncclDataType_t datatype, ncclRedOp_t op, int peer) {
-  ncclResult_t result = communicator_ready(comm);
+#define KEY(count, peer) datatype, communicator_identity(comm), (count), communicator_ranks(comm), \
+                         communicator_rank(comm), (peer), stream_capture(stream)
+
+__thread struct row *row_of_caller;
+
+static int has_peer(enum kind kind) {
+  switch (kind) {
+    case BROADCAST: case REDUCE: case GATHER: case SCATTER: case SEND: case RECV: case PUT: return 1;
+    default: return 0;
+  }
+}
+
+/* NCCL's argument checks, in its order. */
+static ncclResult_t check(const struct operation *operation) {
+  ncclResult_t result = communicator_ready(operation->comm);
   if (result != ncclSuccess) return result;
-  if (comm->revoked) return ncclInvalidUsage;
-  if (peer < 0 || peer >= comm->ranks) return ncclInvalidArgument;
-  if ((int)datatype < 0 || datatype >= ncclNumTypes) return ncclInvalidArgument;
-  if ((int)op < 0) return ncclInvalidArgument;
+  if (operation->comm->revoked) return ncclInvalidUsage;
+  if (has_peer(operation->kind) && (operation->peer < 0 || operation->peer >= operation->comm->ranks)) {
+    return ncclInvalidArgument;
+  }
+  if ((int)operation->datatype < 0 || operation->datatype >= ncclNumTypes) return ncclInvalidArgument;
+  if ((int)operation->op < 0) return ncclInvalidArgument;
   return ncclSuccess;
 }
 
-static ncclResult_t operation(struct row *row, ncclComm_t comm, ncclDataType_t datatype,
-                              ncclRedOp_t op, int peer) {
-  ncclResult_t result = check(comm, datatype, op, peer);
+/* An operation inside a graph. A fork child inherits the graph, but not the row. */
+struct captured {
+  struct operation operation;
+  uint32_t generation;
+};
+
+static void perform_captured(void *data) {
+  struct captured *captured = data;
+  if (captured->generation == atomic_load(&counts_generation)) counts_replayed(captured->operation.row);
+}
+
+static ncclResult_t capture(const struct operation *operation) {
+  struct captured *captured = malloc(sizeof *captured);
+  if (captured == NULL) return ncclSystemError;
+  *captured = (struct captured){*operation, atomic_load(&counts_generation)};
+  ncclResult_t result = stream_capture_operation(operation->stream, perform_captured, free, captured);
+  if (result != ncclSuccess) free(captured);
+  return result;
+}
+
+ncclResult_t operations_launch(const struct operation *operations, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (stream_capture(operations[i].stream) == 0) continue;
+    ncclResult_t result = capture(&operations[i]);
+    if (result != ncclSuccess) return result;
+  }
+  return ncclSuccess;
+}
+
+static ncclResult_t submit(struct operation operation) {
+  if (operation.row == NULL) operation.row = row_of_caller;
+  ncclResult_t result = check(&operation);
   if (result == ncclSuccess) result = conduct_operation();
-  if (result == ncclSuccess) group_remember(row);
+  if (result == ncclSuccess && !group_leave_operation(&operation)) {
+    result = operations_launch(&operation, 1);
+  }
   return group_note(result);
 }
 
 NCCL_API(ncclResult_t, ncclAllReduce, const void *sendbuff, void *recvbuff, size_t count,
          ncclDataType_t datatype, ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
   ASKED(ncclAllReduce, KEY(count, NONE));
-  (void)sendbuff, (void)recvbuff, (void)stream;
-  RETURN(operation(row, comm, datatype, op, 0));
+  RETURN(submit((struct operation){ALL_REDUCE, row, comm, stream, sendbuff, recvbuff, count,
+                                   datatype, op, NONE}));
 }
 
 NCCL_API(ncclResult_t, ncclBroadcast, const void *sendbuff, void *recvbuff, size_t count,
          ncclDataType_t datatype, int root, ncclComm_t comm, cudaStream_t stream) {
   ASKED(ncclBroadcast, KEY(count, root));
-  (void)sendbuff, (void)recvbuff, (void)stream;
-  RETURN(operation(row, comm, datatype, 0, root));
+  RETURN(submit((struct operation){BROADCAST, row, comm, stream, sendbuff, recvbuff, count,
+                                   datatype, 0, root}));
 }
 
 /* As in every release of NCCL: by a call of its own exported ncclBroadcast. */
 NCCL_API(ncclResult_t, ncclBcast, void *buff, size_t count, ncclDataType_t datatype, int root,
          ncclComm_t comm, cudaStream_t stream) {
   ASKED(ncclBcast, KEY(count, root));
-  ncclResult_t result =
-      CALL_ITSELF(ncclBroadcast(buff, buff, count, datatype, root, comm, stream));
-  if (result == ncclSuccess) group_remember(row);
-  RETURN(result);
+  RETURN(CALL_ITSELF_FOR(row, ncclBroadcast(buff, buff, count, datatype, root, comm, stream)));
 }
 
 NCCL_API(ncclResult_t, ncclReduce, const void *sendbuff, void *recvbuff, size_t count,
          ncclDataType_t datatype, ncclRedOp_t op, int root, ncclComm_t comm, cudaStream_t stream) {
   ASKED(ncclReduce, KEY(count, root));
-  (void)sendbuff, (void)recvbuff, (void)stream;
-  RETURN(operation(row, comm, datatype, op, root));
+  RETURN(submit((struct operation){REDUCE, row, comm, stream, sendbuff, recvbuff, count,
+                                   datatype, op, root}));
 }
 
 NCCL_API(ncclResult_t, ncclAllGather, const void *sendbuff, void *recvbuff, size_t sendcount,
          ncclDataType_t datatype, ncclComm_t comm, cudaStream_t stream) {
   ASKED(ncclAllGather, KEY(sendcount, NONE));
-  (void)sendbuff, (void)recvbuff, (void)stream;
-  RETURN(operation(row, comm, datatype, 0, 0));
+  RETURN(submit((struct operation){ALL_GATHER, row, comm, stream, sendbuff, recvbuff, sendcount,
+                                   datatype, 0, NONE}));
 }
 
 NCCL_API(ncclResult_t, ncclReduceScatter, const void *sendbuff, void *recvbuff, size_t recvcount,
          ncclDataType_t datatype, ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
   ASKED(ncclReduceScatter, KEY(recvcount, NONE));
-  (void)sendbuff, (void)recvbuff, (void)stream;
-  RETURN(operation(row, comm, datatype, op, 0));
+  RETURN(submit((struct operation){REDUCE_SCATTER, row, comm, stream, sendbuff, recvbuff, recvcount,
+                                   datatype, op, NONE}));
 }
 
 NCCL_API(ncclResult_t, ncclAlltoAll, const void *sendbuff, void *recvbuff, size_t count,
          ncclDataType_t datatype, ncclComm_t comm, cudaStream_t stream) {
   ASKED(ncclAlltoAll, KEY(count, NONE));
-  (void)sendbuff, (void)recvbuff, (void)stream;
-  RETURN(operation(row, comm, datatype, 0, 0));
+  RETURN(submit((struct operation){ALL_TO_ALL, row, comm, stream, sendbuff, recvbuff, count,
+                                   datatype, 0, NONE}));
 }
 
 NCCL_API(ncclResult_t, ncclGather, const void *sendbuff, void *recvbuff, size_t count,
          ncclDataType_t datatype, int root, ncclComm_t comm, cudaStream_t stream) {
   ASKED(ncclGather, KEY(count, root));
-  (void)sendbuff, (void)recvbuff, (void)stream;
-  RETURN(operation(row, comm, datatype, 0, root));
+  RETURN(submit((struct operation){GATHER, row, comm, stream, sendbuff, recvbuff, count,
+                                   datatype, 0, root}));
 }
 
 NCCL_API(ncclResult_t, ncclScatter, const void *sendbuff, void *recvbuff, size_t count,
          ncclDataType_t datatype, int root, ncclComm_t comm, cudaStream_t stream) {
   ASKED(ncclScatter, KEY(count, root));
-  (void)sendbuff, (void)recvbuff, (void)stream;
-  RETURN(operation(row, comm, datatype, 0, root));
+  RETURN(submit((struct operation){SCATTER, row, comm, stream, sendbuff, recvbuff, count,
+                                   datatype, 0, root}));
 }
 
 NCCL_API(ncclResult_t, ncclSend, const void *sendbuff, size_t count, ncclDataType_t datatype, int peer,
          ncclComm_t comm, cudaStream_t stream) {
   ASKED(ncclSend, KEY(count, peer));
-  (void)sendbuff, (void)stream;
-  RETURN(operation(row, comm, datatype, 0, peer));
+  RETURN(submit((struct operation){SEND, row, comm, stream, sendbuff, NULL, count,
+                                   datatype, 0, peer}));
 }
 
 NCCL_API(ncclResult_t, ncclRecv, void *recvbuff, size_t count, ncclDataType_t datatype, int peer,
          ncclComm_t comm, cudaStream_t stream) {
   ASKED(ncclRecv, KEY(count, peer));
-  (void)recvbuff, (void)stream;
-  RETURN(operation(row, comm, datatype, 0, peer));
+  RETURN(submit((struct operation){RECV, row, comm, stream, NULL, recvbuff, count,
+                                   datatype, 0, peer}));
 }
 
 NCCL_API(ncclResult_t, ncclPutSignal, const void *localbuff, size_t count, ncclDataType_t datatype,
          int peer, ncclWindow_t peerWin, size_t peerWinOffset, int sigIdx, int ctx, unsigned int flags,
          ncclComm_t comm, cudaStream_t stream) {
   ASKED(ncclPutSignal, KEY(count, peer));
-  (void)localbuff, (void)peerWin, (void)peerWinOffset, (void)sigIdx, (void)ctx, (void)flags;
-  (void)stream;
-  RETURN(operation(row, comm, datatype, 0, peer));
+  (void)peerWin, (void)peerWinOffset, (void)sigIdx, (void)ctx, (void)flags;
+  RETURN(submit((struct operation){PUT, row, comm, stream, localbuff, NULL, count,
+                                   datatype, 0, peer}));
 }
 
 /* The forms with a configuration. NCCL 2.32 does not reach the plain ones through them. */
@@ -118,62 +160,70 @@ NCCL_API(ncclResult_t, ncclAllReduceConfig, const void *sendbuff, void *recvbuff
          ncclDataType_t datatype, ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream,
          const ncclCollConfig_t *config) {
   ASKED(ncclAllReduceConfig, KEY(count, NONE));
-  (void)sendbuff, (void)recvbuff, (void)stream, (void)config;
-  RETURN(operation(row, comm, datatype, op, 0));
+  (void)config;
+  RETURN(submit((struct operation){ALL_REDUCE, row, comm, stream, sendbuff, recvbuff, count,
+                                   datatype, op, NONE}));
 }
 
 NCCL_API(ncclResult_t, ncclBroadcastConfig, const void *sendbuff, void *recvbuff, size_t count,
          ncclDataType_t datatype, int root, ncclComm_t comm, cudaStream_t stream,
          const ncclCollConfig_t *config) {
   ASKED(ncclBroadcastConfig, KEY(count, root));
-  (void)sendbuff, (void)recvbuff, (void)stream, (void)config;
-  RETURN(operation(row, comm, datatype, 0, root));
+  (void)config;
+  RETURN(submit((struct operation){BROADCAST, row, comm, stream, sendbuff, recvbuff, count,
+                                   datatype, 0, root}));
 }
 
 NCCL_API(ncclResult_t, ncclReduceConfig, const void *sendbuff, void *recvbuff, size_t count,
          ncclDataType_t datatype, ncclRedOp_t op, int root, ncclComm_t comm, cudaStream_t stream,
          const ncclCollConfig_t *config) {
   ASKED(ncclReduceConfig, KEY(count, root));
-  (void)sendbuff, (void)recvbuff, (void)stream, (void)config;
-  RETURN(operation(row, comm, datatype, op, root));
+  (void)config;
+  RETURN(submit((struct operation){REDUCE, row, comm, stream, sendbuff, recvbuff, count,
+                                   datatype, op, root}));
 }
 
 NCCL_API(ncclResult_t, ncclAllGatherConfig, const void *sendbuff, void *recvbuff, size_t sendcount,
          ncclDataType_t datatype, ncclComm_t comm, cudaStream_t stream,
          const ncclCollConfig_t *config) {
   ASKED(ncclAllGatherConfig, KEY(sendcount, NONE));
-  (void)sendbuff, (void)recvbuff, (void)stream, (void)config;
-  RETURN(operation(row, comm, datatype, 0, 0));
+  (void)config;
+  RETURN(submit((struct operation){ALL_GATHER, row, comm, stream, sendbuff, recvbuff, sendcount,
+                                   datatype, 0, NONE}));
 }
 
 NCCL_API(ncclResult_t, ncclReduceScatterConfig, const void *sendbuff, void *recvbuff, size_t recvcount,
          ncclDataType_t datatype, ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream,
          const ncclCollConfig_t *config) {
   ASKED(ncclReduceScatterConfig, KEY(recvcount, NONE));
-  (void)sendbuff, (void)recvbuff, (void)stream, (void)config;
-  RETURN(operation(row, comm, datatype, op, 0));
+  (void)config;
+  RETURN(submit((struct operation){REDUCE_SCATTER, row, comm, stream, sendbuff, recvbuff, recvcount,
+                                   datatype, op, NONE}));
 }
 
 NCCL_API(ncclResult_t, ncclAlltoAllConfig, const void *sendbuff, void *recvbuff, size_t count,
          ncclDataType_t datatype, ncclComm_t comm, cudaStream_t stream,
          const ncclCollConfig_t *config) {
   ASKED(ncclAlltoAllConfig, KEY(count, NONE));
-  (void)sendbuff, (void)recvbuff, (void)stream, (void)config;
-  RETURN(operation(row, comm, datatype, 0, 0));
+  (void)config;
+  RETURN(submit((struct operation){ALL_TO_ALL, row, comm, stream, sendbuff, recvbuff, count,
+                                   datatype, 0, NONE}));
 }
 
 NCCL_API(ncclResult_t, ncclGatherConfig, const void *sendbuff, void *recvbuff, size_t count,
          ncclDataType_t datatype, int root, ncclComm_t comm, cudaStream_t stream,
          const ncclCollConfig_t *config) {
   ASKED(ncclGatherConfig, KEY(count, root));
-  (void)sendbuff, (void)recvbuff, (void)stream, (void)config;
-  RETURN(operation(row, comm, datatype, 0, root));
+  (void)config;
+  RETURN(submit((struct operation){GATHER, row, comm, stream, sendbuff, recvbuff, count,
+                                   datatype, 0, root}));
 }
 
 NCCL_API(ncclResult_t, ncclScatterConfig, const void *sendbuff, void *recvbuff, size_t count,
          ncclDataType_t datatype, int root, ncclComm_t comm, cudaStream_t stream,
          const ncclCollConfig_t *config) {
   ASKED(ncclScatterConfig, KEY(count, root));
-  (void)sendbuff, (void)recvbuff, (void)stream, (void)config;
-  RETURN(operation(row, comm, datatype, 0, root));
+  (void)config;
+  RETURN(submit((struct operation){SCATTER, row, comm, stream, sendbuff, recvbuff, count,
+                                   datatype, 0, root}));
 }

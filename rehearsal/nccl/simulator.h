@@ -18,8 +18,8 @@
 
 /* The key of a call that has only a communicator. */
 #define OF(comm) NONE, communicator_identity(comm), 0, communicator_ranks(comm), \
-                 communicator_rank(comm), NONE
-#define OF_NOTHING NONE, 0, 0, 0, NONE, NONE
+                 communicator_rank(comm), NONE, 0
+#define OF_NOTHING NONE, 0, 0, 0, NONE, NONE, 0
 
 /* Closes the call. */
 #define RETURN(result) return counts_returned(row, (result))
@@ -34,6 +34,16 @@
     itself_result;                       \
   })
 
+/* The same for a call that counts for the function that makes it. */
+extern __thread struct row *row_of_caller;
+#define CALL_ITSELF_FOR(row, call)                                          \
+  ({                                                                        \
+    row_of_caller = (row);                                                  \
+    ncclResult_t itself_for_result = CALL_ITSELF(call);                     \
+    row_of_caller = NULL;                                                   \
+    itself_for_result;                                                      \
+  })
+
 struct ncclComm {
   uint64_t magic;
   uint64_t identity; /* the same on all ranks, see communicators.c */
@@ -44,6 +54,36 @@ struct ncclComm {
   ncclComm_t child, *newcomm; /* what it publishes then */
   int finalized, revoked;
 };
+
+/* What an operation is, whatever the name of the function that asks for it. */
+enum kind {
+  ALL_REDUCE, BROADCAST, REDUCE, ALL_GATHER, REDUCE_SCATTER, ALL_TO_ALL, GATHER, SCATTER, SEND, RECV, PUT
+};
+
+/* An operation, as it was asked for. */
+struct operation {
+  enum kind kind;
+  struct row *row; /* where it is counted, or NULL */
+  ncclComm_t comm;
+  cudaStream_t stream;
+  const void *sendbuff;
+  void *recvbuff;
+  size_t count;
+  ncclDataType_t datatype;
+  ncclRedOp_t op;
+  int peer; /* or root, or NONE */
+};
+
+/* Carries out the operations of one group, or makes them part of the graph that their stream captures. */
+ncclResult_t operations_launch(const struct operation *operations, size_t count);
+
+/* The simulated CUDA, where it is in this process; see streams.c. */
+void streams_look_for_cuda(void);
+/* Id of the capture that the stream is in, 0 for none. */
+uint64_t stream_capture(cudaStream_t stream);
+/* Makes `data` part of that capture's graph: each launch calls perform(data), the end release(data). */
+ncclResult_t stream_capture_operation(cudaStream_t stream, void (*perform)(void *),
+                                      void (*release)(void *), void *data);
 
 /* ncclSuccess, or why the communicator is not one. */
 ncclResult_t communicator_check(const ncclComm_t comm);
@@ -65,8 +105,8 @@ ncclResult_t group_note(ncclResult_t result);
 /* Leaves work for the end of the outermost group. */
 void group_leave_child(ncclComm_t parent, ncclComm_t child, ncclComm_t *newcomm);
 void group_leave_free(ncclComm_t comm);
-/* Remembers an operation for the case that its group launches nothing. */
-void group_remember(struct row *row);
+/* Leaves an operation for the end of the group; 0 where no group is open. */
+int group_leave_operation(const struct operation *operation);
 void group_forget_parent(void);
 
 /* How this process was told to behave, by environment variables: see conduct.c. */

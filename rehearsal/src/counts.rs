@@ -1,16 +1,16 @@
-//! The simulator's counts: what it was asked, by its own account.
+//! What the simulated NCCL was asked, by its own account.
 //!
-//! Where `NCCLSIM_COUNTS_DIR` is set, each process with the simulated NCCL keeps a file
+//! Where `NCCLTAP_REHEARSAL_COUNTS_DIR` is set, each process with the simulated NCCL keeps a file
 //! `PID-STARTNS.counts` there. It is mapped shared: it can be read while the process runs, and it
-//! outlives SIGKILL. `nccl/counts.c` writes it.
+//! outlives SIGKILL. `nccl/counts.c` writes it. It has room for 65536 kinds of calls; a process that
+//! makes more is an error to read, never silently short.
 
-use std::fmt;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+pub use crate::account::CountsError;
+use crate::account::{Account, read_all, text};
+use crate::bytes::{i32_at, u32_at, u64_at};
+use std::path::Path;
 
-const MAGIC: &[u8; 8] = b"NCCLSIM1";
-const HEADER_BYTES: usize = 4096;
+const MAGIC: &[u8; 8] = b"NCCLSIM2";
 const NAMES: usize = 56;
 const NAME_BYTES: usize = 32;
 const ROW_BYTES: usize = 128;
@@ -54,6 +54,9 @@ pub struct Row {
     pub datatype: i32,
     /// Peer or root, -1 when the call has none.
     pub peer: i32,
+    /// Id of the stream capture that the calls became part of, 0 where they were carried out at
+    /// once. Unique in the process; [`crate::graphs::Capture::id`].
+    pub capture: u64,
     /// Calls that came in: counted before anything else was done.
     pub asked: u64,
     /// Calls that went back: counted just before returning.
@@ -63,67 +66,40 @@ pub struct Row {
     /// Of those returned without one: in a group that launched nothing, because it failed or was
     /// closed by ncclGroupSimulateEnd.
     pub discarded: u64,
+    /// How often launches of graphs carried out what the captured calls asked for: the sum over all
+    /// these calls, counted launch by launch. 0 where `capture` is.
+    pub replayed: u64,
 }
 
-/// Why counts cannot be had.
-#[derive(Debug)]
-pub enum CountsError {
-    /// A file or the directory cannot be read.
-    Unreadable {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// A file is not one that the simulator wrote.
-    NotCounts {
-        /// Which.
-        path: PathBuf,
-    },
-    /// More kinds of calls than the table holds: the counts are not complete.
-    Overflow {
-        /// In which file.
-        path: PathBuf,
-        /// Calls that were not counted.
-        calls: u64,
-    },
+/// By what an operation was carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Launch {
+    /// By the call itself, or by the end of its group.
+    Eager,
+    /// By launches of graphs.
+    Graph,
 }
 
-impl fmt::Display for CountsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable { path, error } => {
-                write!(f, "{} cannot be read: {error}", path.display())
-            }
-            Self::NotCounts { path } => {
-                write!(f, "{} was not written by the simulated NCCL", path.display())
-            }
-            Self::Overflow { path, calls } => write!(
-                f,
-                "{} lacks {calls} calls, because its table was full; use fewer distinct calls",
-                path.display()
-            ),
+impl Row {
+    /// Calls that went well and whose group was launched: operations that were carried out, or, where
+    /// `capture` is not 0, that are in the graph.
+    pub fn accepted(&self) -> u64 {
+        self.returned.saturating_sub(self.failed).saturating_sub(self.discarded)
+    }
+
+    /// How often the operation was carried out, and by what: what a ledger must hold.
+    pub fn carried_out(&self) -> (Launch, u64) {
+        match self.capture {
+            0 => (Launch::Eager, self.accepted()),
+            _ => (Launch::Graph, self.replayed),
         }
     }
-}
-
-impl std::error::Error for CountsError {}
-
-fn unreadable(path: &Path, error: io::Error) -> CountsError {
-    CountsError::Unreadable { path: path.to_owned(), error }
 }
 
 impl Counts {
     /// Reads the counts of every process that kept them in `directory`.
     pub fn read(directory: &Path) -> Result<Self, CountsError> {
-        let mut processes = Vec::new();
-        for entry in fs::read_dir(directory).map_err(|error| unreadable(directory, error))? {
-            let path = entry.map_err(|error| unreadable(directory, error))?.path();
-            if path.extension().is_some_and(|extension| extension == "counts") {
-                let bytes = fs::read(&path).map_err(|error| unreadable(&path, error))?;
-                processes.extend(Process::parse(&bytes, &path)?);
-            }
-        }
+        let mut processes = read_all(directory, "counts", Process::parse)?;
         processes.sort_by_key(|process: &Process| (process.started_ns, process.pid));
         Ok(Self { processes })
     }
@@ -148,41 +124,22 @@ impl Process {
 
     /// Reads a file. `None` when its process was killed before it had begun the file.
     fn parse(bytes: &[u8], path: &Path) -> Result<Option<Self>, CountsError> {
-        let not_counts = || CountsError::NotCounts { path: path.to_owned() };
-        let header = bytes.get(..HEADER_BYTES).unwrap_or(bytes);
-        match header.get(..8) {
-            Some(magic) if magic == MAGIC => {}
-            _ if header.iter().all(|byte| *byte == 0) => return Ok(None),
-            _ => return Err(not_counts()),
-        }
-        let rows = u32_at(header, 8).ok_or_else(not_counts)? as usize;
-        let row_bytes = u32_at(header, 12).ok_or_else(not_counts)? as usize;
-        let pid = u32_at(header, 16).ok_or_else(not_counts)?;
-        let functions = u32_at(header, 20).ok_or_else(not_counts)? as usize;
-        let started_ns = u64_at(header, 24).ok_or_else(not_counts)?;
-        let overflow = u64_at(header, 32).ok_or_else(not_counts)?;
-        let whole = rows.checked_mul(ROW_BYTES).and_then(|table| table.checked_add(HEADER_BYTES));
-        if row_bytes != ROW_BYTES || whole != Some(bytes.len()) {
-            return Err(not_counts());
-        }
-        if overflow > 0 {
-            return Err(CountsError::Overflow { path: path.to_owned(), calls: overflow });
-        }
-        let names = header
+        let Some(account) = Account::parse(bytes, path, MAGIC, ROW_BYTES)? else { return Ok(None) };
+        let names: Vec<_> = account
+            .header
             .get(NAMES..)
             .unwrap_or_default()
             .chunks_exact(NAME_BYTES)
-            .take(functions)
-            .map(|name| String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
-            .collect::<Vec<_>>();
-        let rows = bytes
-            .get(HEADER_BYTES..)
-            .unwrap_or_default()
-            .chunks_exact(ROW_BYTES)
+            .take(account.names)
+            .map(text)
+            .collect();
+        let rows = account
+            .rows()
             .filter(|row| u32_at(row, 0) == Some(ROW_READY))
-            .map(|row| Row::parse(row, &names).ok_or_else(not_counts))
-            .collect::<Result<_, _>>()?;
-        Ok(Some(Self { pid, started_ns, rows }))
+            .map(|row| Row::parse(row, &names))
+            .collect::<Option<_>>()
+            .ok_or_else(|| CountsError::NotCounts { path: path.to_owned() })?;
+        Ok(Some(Self { pid: account.pid, started_ns: account.started_ns, rows }))
     }
 }
 
@@ -196,33 +153,20 @@ impl Row {
             ranks: i32_at(bytes, 32)?,
             rank: i32_at(bytes, 36)?,
             peer: i32_at(bytes, 40)?,
-            asked: u64_at(bytes, 48)?,
-            returned: u64_at(bytes, 56)?,
-            failed: u64_at(bytes, 64)?,
-            discarded: u64_at(bytes, 72)?,
+            capture: u64_at(bytes, 48)?,
+            asked: u64_at(bytes, 56)?,
+            returned: u64_at(bytes, 64)?,
+            failed: u64_at(bytes, 72)?,
+            discarded: u64_at(bytes, 80)?,
+            replayed: u64_at(bytes, 88)?,
         })
     }
-}
-
-fn at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
-    bytes.get(offset..offset + N)?.try_into().ok()
-}
-
-fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
-    at(bytes, offset).map(u32::from_le_bytes)
-}
-
-fn i32_at(bytes: &[u8], offset: usize) -> Option<i32> {
-    at(bytes, offset).map(i32::from_le_bytes)
-}
-
-fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
-    at(bytes, offset).map(u64::from_le_bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::HEADER_BYTES;
     use proptest::prelude::*;
 
     /// A file with one row, as the simulator lays it out.
@@ -238,7 +182,9 @@ mod tests {
         for (offset, value) in [(0, 2u32), (12, 9), (32, 2), (36, 1), (40, 0)] {
             row[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
         }
-        for (offset, value) in [(16, 0xabcu64), (24, 4096), (48, 7), (56, 6), (64, 1), (72, 2)] {
+        for (offset, value) in
+            [(16, 0xabcu64), (24, 4096), (48, 5), (56, 7), (64, 6), (72, 1), (80, 2), (88, 30)]
+        {
             row[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
         }
         bytes
@@ -258,11 +204,14 @@ mod tests {
             count: 4096,
             datatype: 9,
             peer: 0,
+            capture: 5,
             asked: 7,
             returned: 6,
             failed: 1,
             discarded: 2,
+            replayed: 30,
         };
+        assert_eq!((row.accepted(), row.carried_out()), (3, (Launch::Graph, 30)));
         let process = parse(&file()).unwrap().unwrap();
         assert_eq!(process, Process { pid: 4711, started_ns: 99, rows: vec![row] });
         assert_eq!(process.asked("ncclSend"), 7);

@@ -1,31 +1,79 @@
-//! A rehearsal needs no GPU: simulated NCCL, and a program that plays one rank of an engine on it.
+//! A rehearsal needs no GPU: simulated CUDA and NCCL, and a program that plays one rank of an engine.
 //!
 //! The simulated `libnccl.so.2` (`nccl/`) has NCCL's names, its argument checks and its way of
-//! calling itself, and moves no data; ranks do not wait for each other. What it was asked it counts
-//! by itself, in files that nothing else writes: [`counts`] reads them, and that is the ground truth
-//! of the tests. `nccl/conduct.c` lists the environment variables that make it hang, fail or take
-//! its time.
+//! calling itself, and moves no data; ranks do not wait for each other. The simulated CUDA (`cuda/`)
+//! captures streams into graphs and launches them. What both were asked they count by themselves,
+//! in files that nothing else writes: [`counts`] and [`graphs`] read them, and that is the ground
+//! truth of the tests. `common/environment.h` lists every environment variable that they read.
+//!
+//! None of it does anything in a process whose environment lacks `NCCLTAP_REHEARSAL=1`
+//! ([`SWITCH`]): it says so in one line and ends the process.
 //!
 //! `demo/llama_rank.c` issues what one rank of vLLM issues while it serves Llama-3.1-8B.
 //!
-//! Both are built from C by `build.rs` and carried in this crate; [`install`] writes them out.
+//! All are built from C by `build.rs` and carried in this crate; [`install`] writes them out.
 #![forbid(unsafe_code)]
 
+mod account;
+mod bytes;
 pub mod counts;
+pub mod engines;
+pub mod gpus;
+pub mod graphs;
+pub mod models;
+pub mod stack;
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// The simulated NCCL, a shared object.
-pub const NCCL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libnccl.so.2"));
+/// The environment variable without which no simulated library does anything, and its value.
+pub const SWITCH: (&str, &str) = ("NCCLTAP_REHEARSAL", "1");
 
-/// Its header, for programs written in C.
-pub const NCCL_HEADER: &[u8] = include_bytes!("../nccl/nccl.h");
+/// The environment variable that names the directory of the simulator's counts.
+pub const COUNTS_DIRECTORY: &str = "NCCLTAP_REHEARSAL_COUNTS_DIR";
 
-/// The program that plays one rank of Llama-3.1-8B, an executable that finds the library beside it.
-pub const LLAMA_RANK: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/llama_rank"));
+/// A file that [`install`] writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Installable {
+    /// Its name in the directory.
+    pub name: &'static str,
+    /// What is in it.
+    pub bytes: &'static [u8],
+    mode: u32,
+}
+
+macro_rules! built {
+    ($name:literal) => {
+        Installable {
+            name: $name,
+            bytes: include_bytes!(concat!(env!("OUT_DIR"), "/", $name)),
+            mode: 0o755,
+        }
+    };
+}
+
+macro_rules! header {
+    ($name:literal in $directory:literal) => {
+        Installable {
+            name: $name,
+            bytes: include_bytes!(concat!("../", $directory, "/", $name)),
+            mode: 0o644,
+        }
+    };
+}
+
+/// Everything that [`install`] writes: libraries, the program of the demo, headers for programs in C.
+pub const FILES: [Installable; 7] = [
+    built!("libnccl.so.2"),
+    built!("librehearsal.so.1"),
+    built!("libcudart.so.12"),
+    built!("libcudart.so.13"),
+    built!("llama_rank"),
+    header!("nccl.h" in "nccl"),
+    header!("cuda_runtime.h" in "cuda/runtime"),
+];
 
 /// Where [`install`] has put things.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +81,12 @@ pub struct Installed {
     /// `libnccl.so.2`. Put its directory into `LD_LIBRARY_PATH`. A copy of it at another path, opened
     /// by that path, is a second copy of NCCL in the process.
     pub library: PathBuf,
-    /// `nccl.h`.
+    /// `libcudart.so.12`, the runtime API of the simulated CUDA 12. Where it is in the process,
+    /// NCCL's operations on streams that are being captured become part of graphs.
+    pub cuda_runtime: PathBuf,
+    /// The same of CUDA 13, `libcudart.so.13`.
+    pub cuda_runtime_13: PathBuf,
+    /// `nccl.h`; `cuda_runtime.h` is beside it.
     pub header: PathBuf,
     /// The program that plays one rank; without arguments it says what it takes.
     pub llama_rank: PathBuf,
@@ -44,24 +97,31 @@ impl Installed {
     pub fn in_directory(directory: &Path) -> Self {
         Self {
             library: directory.join("libnccl.so.2"),
+            cuda_runtime: directory.join("libcudart.so.12"),
+            cuda_runtime_13: directory.join("libcudart.so.13"),
             header: directory.join("nccl.h"),
             llama_rank: directory.join("llama_rank"),
         }
     }
+
+    /// Whether everything is there.
+    pub fn is_complete(&self) -> bool {
+        let directory = self.library.parent().unwrap_or(Path::new("/"));
+        FILES.iter().all(|file| directory.join(file.name).exists())
+    }
 }
 
-/// Writes library, header and program into `directory`, which is made if need be.
+/// Writes [`FILES`] into `directory`, which is made if need be.
 ///
 /// Files appear complete or not at all, so that several processes may install into one directory.
 /// A process that starts others from several threads should install before it does: a program
 /// cannot be run while a child that was just forked still has it open for writing.
 pub fn install(directory: &Path) -> io::Result<Installed> {
     fs::create_dir_all(directory)?;
-    let installed = Installed::in_directory(directory);
-    put(&installed.library, NCCL, 0o755)?;
-    put(&installed.header, NCCL_HEADER, 0o644)?;
-    put(&installed.llama_rank, LLAMA_RANK, 0o755)?;
-    Ok(installed)
+    for file in FILES {
+        put(&directory.join(file.name), file.bytes, file.mode)?;
+    }
+    Ok(Installed::in_directory(directory))
 }
 
 fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

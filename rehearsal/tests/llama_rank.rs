@@ -1,6 +1,7 @@
 //! The program that plays one rank issues what vLLM issues.
 
 use nccltap_rehearsal::counts::{Counts, Process};
+use nccltap_rehearsal::{COUNTS_DIRECTORY, SWITCH};
 use nccltap_rehearsal::{Installed, install};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,7 +24,8 @@ fn serve(tp: usize) -> Counts {
             Command::new(&installed().llama_rank)
                 .args(["--tp", &tp.to_string(), "--rank", &rank.to_string(), "--ids-file"])
                 .arg(directory.path().join("ids"))
-                .env("NCCLSIM_COUNTS_DIR", directory.path())
+                .env(SWITCH.0, SWITCH.1)
+                .env(COUNTS_DIRECTORY, directory.path())
                 .spawn()
                 .unwrap()
         })

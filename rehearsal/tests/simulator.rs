@@ -1,7 +1,7 @@
 //! The simulated NCCL behaves as NCCL does, and counts what it was asked.
 
 use nccltap_rehearsal::counts::{Counts, CountsError, Row};
-use nccltap_rehearsal::{Installed, install};
+use nccltap_rehearsal::{COUNTS_DIRECTORY, FILES, Installed, SWITCH, install};
 use object::{Object, ObjectSymbol};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -40,7 +40,8 @@ impl Stage {
         command
             .arg(behaviour)
             .env("LD_LIBRARY_PATH", self.installed.library.parent().unwrap())
-            .env("NCCLSIM_COUNTS_DIR", self.directory.path().join("counts"));
+            .env(SWITCH.0, SWITCH.1)
+            .env(COUNTS_DIRECTORY, self.directory.path().join("counts"));
         command
     }
 
@@ -63,6 +64,11 @@ impl Stage {
     }
 }
 
+/// The bytes of the simulated NCCL.
+fn nccl() -> &'static [u8] {
+    FILES.iter().find(|file| file.name == "libnccl.so.2").unwrap().bytes
+}
+
 fn succeed(command: &mut Command) -> Output {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -78,7 +84,7 @@ fn row<'a>(counts: &'a Counts, function: &str) -> &'a Row {
 
 #[test]
 fn every_function_has_a_weak_name_and_a_strong_twin_at_the_same_address() {
-    let library = object::File::parse(nccltap_rehearsal::NCCL).unwrap();
+    let library = object::File::parse(nccl()).unwrap();
     let names: BTreeMap<_, _> = library
         .dynamic_symbols()
         .filter(|symbol| symbol.is_definition())
@@ -94,7 +100,7 @@ fn every_function_has_a_weak_name_and_a_strong_twin_at_the_same_address() {
 #[test]
 fn nccl_reaches_its_own_functions_through_the_linkage_table() {
     use object::read::elf::{ElfFile64, FileHeader};
-    let library = ElfFile64::<object::Endianness>::parse(nccltap_rehearsal::NCCL).unwrap();
+    let library = ElfFile64::<object::Endianness>::parse(nccl()).unwrap();
     let header = library.elf_header();
     assert!(header.is_little_endian());
     let symbols = library.elf_dynamic_symbol_table();
@@ -233,7 +239,7 @@ fn counts_outlive_sigkill() {
 #[test]
 fn a_call_that_hangs_is_asked_and_never_returned() {
     let stage = Stage::new();
-    let mut child = stage.start(stage.command("hang").env("NCCLSIM_HANG_AFTER", "2"));
+    let mut child = stage.start(stage.command("hang").env("NCCLTAP_REHEARSAL_HANG_AFTER", "2"));
     let hanging = loop {
         let counts = stage.counts().unwrap();
         let row = counts.rows().map(|(_, row)| row).find(|row| row.count == 2).cloned();
@@ -250,7 +256,12 @@ fn a_call_that_hangs_is_asked_and_never_returned() {
 #[test]
 fn a_call_can_be_made_to_fail_and_to_set_errno() {
     let stage = Stage::new();
-    succeed(stage.command("failure").env("NCCLSIM_FAIL_AFTER", "2").env("NCCLSIM_ERRNO", "42"));
+    succeed(
+        stage
+            .command("failure")
+            .env("NCCLTAP_REHEARSAL_FAIL_AFTER", "2")
+            .env("NCCLTAP_REHEARSAL_ERRNO", "42"),
+    );
     let counts = stage.counts().unwrap();
     let row = row(&counts, "ncclAllReduce");
     assert_eq!((row.returned, row.failed), (3, 1));
@@ -260,7 +271,7 @@ fn a_call_can_be_made_to_fail_and_to_set_errno() {
 fn the_version_can_be_chosen() {
     let stage = Stage::new();
     assert_eq!(succeed(&mut stage.command("version")).stdout, b"22105\n");
-    let newer = succeed(stage.command("version").env("NCCLSIM_VERSION", "23203"));
+    let newer = succeed(stage.command("version").env("NCCLTAP_REHEARSAL_NCCL_VERSION", "23203"));
     assert_eq!(newer.stdout, b"23203\n");
 }
 

@@ -9,7 +9,7 @@ int main(int argc, char **argv) {
   const char *what = argv[1];
   struct rlimit limit = {0, 0};
   int resource = RLIMIT_CORE;
-  if (strcmp(what, "file") == 0) resource = RLIMIT_FSIZE, limit.rlim_cur = 8 << 20;
+  if (strcmp(what, "file") == 0) resource = RLIMIT_FSIZE, limit.rlim_cur = 32 << 20;
   if (strcmp(what, "memory") == 0) resource = RLIMIT_AS, limit.rlim_cur = 48 << 20;
   if (strcmp(what, "descriptors") == 0) resource = RLIMIT_NOFILE, limit.rlim_cur = 4;
   if (strcmp(what, "threads") == 0) resource = RLIMIT_NPROC, limit.rlim_cur = 1;

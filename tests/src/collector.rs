@@ -104,6 +104,19 @@ impl Collector {
         Tally::of_report(&String::from_utf8_lossy(&output.stdout))
     }
 
+    /// What `nccltap report` prints for people.
+    ///
+    /// # Panics
+    /// When the report fails.
+    pub fn text_report(&self) -> String {
+        let output = Command::new(&built().command)
+            .args(["report", "--collector", &self.addresses[0]])
+            .output()
+            .expect("nccltap can be run");
+        assert!(output.status.success(), "the report failed: {}", self.log());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// The body of an answer to an HTTP GET.
     ///
     /// # Panics
@@ -192,7 +205,11 @@ pub struct Process {
     pub accounting: Accounting,
     /// Calls per function.
     pub calls: BTreeMap<String, u64>,
-    /// Copies of NCCL.
+    /// Launches of graphs.
+    pub launches: Launches,
+    /// Operations in conditional nodes of graphs that were launched.
+    pub conditional: BTreeMap<String, u64>,
+    /// Copies of NCCL and of the CUDA runtime.
     pub libraries: Vec<Library>,
     /// Communicators, in order of creation.
     pub communicators: Vec<Communicator>,
@@ -204,6 +221,21 @@ pub struct Process {
     pub repeated: u64,
     /// Settings whose value was not taken.
     pub settings_problems: Vec<SettingProblem>,
+}
+
+/// Launches of graphs, by what is in them.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub struct Launches {
+    /// Operations of NCCL.
+    pub with_operations: u64,
+    /// None.
+    pub without: u64,
+    /// It is not known.
+    pub unknown: u64,
+    /// They went to graphs under capture.
+    pub captured: u64,
+    /// Different contents.
+    pub manifests: u64,
 }
 
 /// A setting whose value was not taken.
@@ -228,13 +260,19 @@ pub struct Accounting {
     pub lost: u64,
     /// Calls recorded that have not arrived yet.
     pub pending: u64,
+    /// Operations that were captured.
+    pub captured_operations: u64,
+    /// Operations that launches of graphs carried out.
+    pub graph_operations: u64,
     /// Whether the sums agree.
     pub balanced: bool,
 }
 
-/// A copy of NCCL.
+/// A copy of a library.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Library {
+    /// `NCCL` or `CUDA runtime`.
+    pub kind: String,
     /// Its file.
     pub path: String,
     /// As ncclGetVersion gives it.

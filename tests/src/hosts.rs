@@ -3,7 +3,7 @@
 use crate::artifacts::workshop;
 use crate::wait::eventually;
 use nccltap_proto::{FNV_START, fnv1a};
-use nccltap_rehearsal::{Installed, LLAMA_RANK, NCCL, NCCL_HEADER};
+use nccltap_rehearsal::{FILES, Installable, Installed, SWITCH};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::Write;
@@ -42,17 +42,37 @@ impl Linkage {
 pub fn simulated_nccl() -> &'static Installed {
     static INSTALLED: OnceLock<Installed> = OnceLock::new();
     INSTALLED.get_or_init(|| {
-        let parts = [NCCL, NCCL_HEADER, LLAMA_RANK];
-        let hash = parts.iter().fold(FNV_START, |hash, part| fnv1a(part, hash));
+        let hash = FILES.iter().fold(FNV_START, |hash, file| fnv1a(file.bytes, hash));
         let directory = workshop().join(format!("nccl-{hash:016x}"));
         let installed = nccltap_rehearsal::Installed::in_directory(&directory);
-        match [&installed.library, &installed.header, &installed.llama_rank].map(|it| it.exists()) {
-            [true, true, true] => installed,
-            _ => {
+        match installed.is_complete() {
+            true => installed,
+            false => {
                 nccltap_rehearsal::install(&directory).expect("the target directory can be written")
             }
         }
     })
+}
+
+/// A second copy of the simulated NCCL, under a name of its own: the loader keeps both, and a library is
+/// linked to one or the other.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn second_nccl() -> PathBuf {
+    let first = &simulated_nccl().library;
+    let second = first.with_file_name("libnccl.so.3");
+    if !second.exists() {
+        let (name, other) = (b"libnccl.so.2\0", b"libnccl.so.3\0");
+        let mut bytes = fs::read(first).expect("the simulated NCCL is installed");
+        let at = bytes.windows(name.len()).position(|bytes| bytes == name);
+        let at = at.expect("the library has its name in it");
+        bytes[at..at + other.len()].copy_from_slice(other);
+        let draft = second.with_extension(unique());
+        fs::write(&draft, bytes).expect("the target directory can be written");
+        fs::rename(&draft, &second).expect("a file can be renamed in its directory");
+    }
+    second
 }
 
 /// The program that `tests/hosts/NAME.c` (or `.cpp`) becomes, compiled unless it has been.
@@ -64,15 +84,31 @@ pub fn program(name: &str, linkage: Linkage) -> PathBuf {
     compile(&source, &format!("{name}-{linkage:?}"), |command| {
         command.args(linkage.arguments()).arg("-I").arg(source.parent().unwrap_or(&source));
         if linkage != Linkage::None {
-            link(command);
+            link(command, &simulated_nccl().library);
+        }
+    })
+}
+
+/// The program that `tests/hosts/NAME.c` becomes, linked to NCCL and to this release of the CUDA runtime.
+pub fn cuda_program(name: &str, linkage: Linkage, release: u32) -> PathBuf {
+    compile(&source(name), &format!("{name}-{linkage:?}-cuda{release}"), |command| {
+        command.args(linkage.arguments()).arg(format!("-DCUDART_VERSION={release}000"));
+        if linkage != Linkage::None {
+            link(command, &simulated_nccl().library);
+            command.arg(format!("-l:libcudart.so.{release}"));
         }
     })
 }
 
 /// The shared library that `tests/hosts/NAME.c` becomes, linked to NCCL.
 pub fn library(name: &str) -> PathBuf {
+    library_linked_to(name, &simulated_nccl().library)
+}
+
+/// The same, linked to one of several copies of NCCL.
+pub fn library_linked_to(name: &str, nccl: &Path) -> PathBuf {
     compile(&source(name), &format!("{name}.so"), |command| {
-        link(command.args(["-shared", "-fPIC"]))
+        link(command.args(["-shared", "-fPIC"]), nccl)
     })
 }
 
@@ -97,9 +133,9 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts").join(name).with_extension("c")
 }
 
-fn link(command: &mut Command) {
-    let library = &simulated_nccl().library;
-    command.arg("-L").arg(library.parent().unwrap_or(library)).arg("-l:libnccl.so.2");
+fn link(command: &mut Command, nccl: &Path) {
+    let name = nccl.file_name().unwrap_or_default().to_string_lossy();
+    command.arg("-L").arg(nccl.parent().unwrap_or(nccl)).arg(format!("-l:{name}"));
 }
 
 /// Compiles under a name made of everything that goes in, so that nothing is compiled twice and
@@ -122,7 +158,7 @@ fn compile(source: &Path, name: &str, arrange: impl FnOnce(&mut Command)) -> Pat
     let parts = [
         read(source),
         if header.exists() { read(&header) } else { Vec::new() },
-        NCCL_HEADER.to_vec(),
+        FILES.iter().filter(|file| is_header(file)).flat_map(|file| file.bytes).copied().collect(),
         format!("{command:?}").into_bytes(),
     ];
     let hash = parts.iter().fold(FNV_START, |hash, part| fnv1a(part, hash));
@@ -136,6 +172,10 @@ fn compile(source: &Path, name: &str, arrange: impl FnOnce(&mut Command)) -> Pat
         fs::rename(&draft, &finished).expect("a file can be renamed in its directory");
     }
     finished
+}
+
+fn is_header(file: &Installable) -> bool {
+    file.name.ends_with(".h")
 }
 
 /// A text that no other thread or process uses at the same time.
@@ -158,6 +198,8 @@ impl Host {
         let mut command = Command::new(program);
         command
             .env("LD_LIBRARY_PATH", simulated_nccl().library.parent().unwrap_or(Path::new("")))
+            .env(SWITCH.0, SWITCH.1)
+            .env("NCCLTAP_REHEARSAL_SAID", "1")
             .env("PYTHONDONTWRITEBYTECODE", "1");
         Self { command, files: directory.join(format!("host-{}", unique())) }
     }

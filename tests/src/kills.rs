@@ -88,7 +88,7 @@ pub fn kill_under_load(
         .arg(&witness)
         .arg(THREADS.to_string())
         .arg(load.gap.to_string())
-        .env("NCCLSIM_CALL_NS", load.call_ns.to_string())
+        .env("NCCLTAP_REHEARSAL_CALL_NS", load.call_ns.to_string())
         .start();
     host.wait_for_line("calling");
     std::thread::sleep(delay);

@@ -11,6 +11,7 @@
 //! - [`tally`] is how calls are compared: from the simulator, from a report, from a ring file;
 //! - [`kills`] kills a process in the middle of calls and does the sums;
 //! - [`steady`] lets a process call at a steady rate and does the sums;
+//! - [`matrix`] runs unmodified engines on simulated GPUs and does the sums;
 //! - [`artifacts`] builds what is tested, once.
 //!
 //! Tests wait for conditions, never for time: see [`eventually`].
@@ -20,6 +21,7 @@ pub mod artifacts;
 pub mod collector;
 pub mod hosts;
 pub mod kills;
+pub mod matrix;
 pub mod rings;
 mod stage;
 pub mod steady;

@@ -72,10 +72,12 @@ impl RingsOfProcess {
         this
     }
 
-    /// The operations among the completed records.
+    /// The operations among the completed records that were carried out by a call of their own.
     pub fn tally(&self) -> Tally {
         let mut tally = Tally::default();
-        for record in self.completed.iter().filter(|record| record.result == 0) {
+        for record in
+            self.completed.iter().filter(|record| record.result == 0 && !record.is_captured())
+        {
             if let Some(call) = self.call(record) {
                 tally.add(call, 1);
             }
@@ -98,6 +100,7 @@ impl RingsOfProcess {
             group: communicator.map(|it| it.group).filter(|group| *group != 0),
             ranks: communicator.map(|it| it.ranks as i32).filter(|ranks| *ranks > 0),
             rank: communicator.map(|it| it.rank).filter(|rank| *rank >= 0),
+            launch: "eager".to_owned(),
         })
     }
 }

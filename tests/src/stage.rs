@@ -7,6 +7,7 @@ use crate::rings::{self, RingsOfProcess};
 use crate::tally::{Counter, Tally};
 use crate::wait::eventually;
 use nccltap_rehearsal::counts::Counts;
+use nccltap_rehearsal::graphs::Graphs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,7 +76,8 @@ impl Stage {
 
     /// `program`, with the simulated NCCL in reach but no tap.
     pub fn untapped(&self, program: impl AsRef<Path>) -> Host {
-        Host::new(program.as_ref(), self.path()).env("NCCLSIM_COUNTS_DIR", self.counts_directory())
+        Host::new(program.as_ref(), self.path())
+            .env("NCCLTAP_REHEARSAL_COUNTS_DIR", self.counts_directory())
     }
 
     /// `program` with the tap in it.
@@ -91,6 +93,11 @@ impl Stage {
         self.tapped(hosts::program(name, linkage))
     }
 
+    /// The C host of this name, linked to this release of the CUDA runtime too, with the tap in it.
+    pub fn cuda_host(&self, name: &str, linkage: Linkage, release: u32) -> Host {
+        self.tapped(hosts::cuda_program(name, linkage, release))
+    }
+
     /// The Python host of this name, with the tap in it.
     pub fn script(&self, name: &str) -> Host {
         self.tapped("/usr/bin/env").arg("python3").arg(hosts::script(name))
@@ -102,6 +109,14 @@ impl Stage {
     /// When its counts cannot be read.
     pub fn counts(&self) -> Counts {
         Counts::read(&self.counts_directory()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// What the simulated CUDA was asked.
+    ///
+    /// # Panics
+    /// When its counts cannot be read.
+    pub fn graphs(&self) -> Graphs {
+        Graphs::read(&self.counts_directory()).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Removes the simulator's counts, so that those of the processes to come stand alone.

@@ -2,7 +2,7 @@
 //! report and a ring file are compared.
 
 use nccltap_proto::{Datatype, Function};
-use nccltap_rehearsal::counts::{Counts, Process, Row};
+use nccltap_rehearsal::counts::{Counts, Launch, Process, Row};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -26,6 +26,8 @@ pub struct Call {
     pub ranks: Option<i32>,
     /// Rank in it.
     pub rank: Option<i32>,
+    /// `eager` or `graph`.
+    pub launch: String,
 }
 
 /// How often each call was made.
@@ -40,7 +42,8 @@ pub enum Counter {
     /// Calls that went back.
     Returned,
     /// Operations that were carried out: returned without an error, in no group that launched
-    /// nothing. What a ledger must hold once the process has ended.
+    /// nothing; or captured, and then carried out by launches of graphs. What a ledger must hold once
+    /// the process has ended.
     CarriedOut,
 }
 
@@ -80,6 +83,12 @@ impl Tally {
     /// How often `op` was called in all.
     pub fn of(&self, op: &str) -> u64 {
         self.0.iter().filter(|(call, _)| call.op == op).map(|(_, count)| count).sum()
+    }
+
+    /// How often `op` was carried out by launches of graphs.
+    pub fn of_graphs(&self, op: &str) -> u64 {
+        let of_graphs = |call: &Call| call.op == op && call.launch == "graph";
+        self.0.iter().filter(|(call, _)| of_graphs(call)).map(|(_, count)| count).sum()
     }
 
     /// How often `op` was called with so many elements.
@@ -126,7 +135,7 @@ impl Counter {
         match self {
             Self::Asked => row.asked,
             Self::Returned => row.returned,
-            Self::CarriedOut => row.returned - row.failed - row.discarded,
+            Self::CarriedOut => row.carried_out().1,
         }
     }
 }
@@ -144,6 +153,10 @@ fn asked(process: &Process, row: &Row) -> Option<Call> {
         group: known.then_some(row.communicator),
         ranks: known.then_some(row.ranks),
         rank: known.then_some(row.rank),
+        launch: match row.carried_out().0 {
+            Launch::Eager => "eager".to_owned(),
+            Launch::Graph => "graph".to_owned(),
+        },
     })
 }
 
@@ -164,6 +177,7 @@ struct ReportRow {
     group: Option<String>,
     ranks_in_group: Option<i32>,
     rank: Option<i32>,
+    launch: String,
     count: u64,
 }
 
@@ -182,6 +196,7 @@ impl ReportRow {
             group,
             ranks: self.ranks_in_group,
             rank: self.rank,
+            launch: self.launch.clone(),
         }
     }
 }
@@ -204,10 +219,12 @@ mod tests {
             count: 64,
             datatype: 9,
             peer: 0,
+            capture: 0,
             asked: 9,
             returned: 8,
             failed: 1,
             discarded: 2,
+            replayed: 0,
         }
     }
 

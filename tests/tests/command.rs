@@ -44,7 +44,8 @@ fn run_reports_what_a_killed_command_had_not_sent_and_names_its_last_call() {
     let stage = Stage::new();
     let rows = stage.path().join("rows.json");
     let run = nccltap(&stage, &["run", "--report"]).arg(&rows).arg("--");
-    let run = run.arg(hosts::program("hang", Linkage::Lazy)).env("NCCLSIM_HANG_AFTER", "10");
+    let run =
+        run.arg(hosts::program("hang", Linkage::Lazy)).env("NCCLTAP_REHEARSAL_HANG_AFTER", "10");
     let run = run.start();
     let pid = hangs(&stage);
     rustix::process::kill_process(pid, Signal::KILL).unwrap();
@@ -82,7 +83,7 @@ fn run_hands_signals_on_to_its_command() {
 #[test]
 fn recover_reads_what_a_killed_process_left_and_names_its_last_call() {
     let stage = Stage::new();
-    let host = stage.host("hang", Linkage::Lazy).env("NCCLSIM_HANG_AFTER", "10");
+    let host = stage.host("hang", Linkage::Lazy).env("NCCLTAP_REHEARSAL_HANG_AFTER", "10");
     let host = host.start();
     let pid = host.pid;
     hangs(&stage);
@@ -140,7 +141,8 @@ fn a_tap_without_its_uplink_is_told_of_by_run_and_doctor_and_counted_all_the_sam
     };
     let run = command(&["run", "--"]);
     assert!(run.status.success(), "{}", run.stderr);
-    let warning = format!("warning: {}/libnccltap_uplink.so cannot be read", stage.path().display());
+    let warning =
+        format!("warning: {}/libnccltap_uplink.so cannot be read", stage.path().display());
     assert!(run.stderr.contains(&warning), "{}", run.stderr);
     assert!(run.stderr.contains("made 101 = seen 101 + dropped 0"), "{}", run.stderr);
 

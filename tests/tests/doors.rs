@@ -78,7 +78,8 @@ fn a_library_opened_locally_and_pynccl_beside_it_share_one_copy_of_nccl() {
 fn ctypes_as_vllm_uses_it_is_counted() {
     let stage = Stage::new();
     let collector = stage.collector();
-    let host = stage.script("pynccl").env("NCCLSIM_VERSION", "22703").run().succeeded();
+    let host =
+        stage.script("pynccl").env("NCCLTAP_REHEARSAL_NCCL_VERSION", "22703").run().succeeded();
     assert_eq!(host.stdout, "22703\n");
     let ledger = stage.ledger_equals_ground_truth(&collector);
     assert_eq!(collector.report().differences(&ledger), "", "the report against the ledger");
@@ -130,4 +131,33 @@ fn calls_before_and_after_main_are_counted() {
     let collector = stage.collector();
     stage.host("early_and_late", Linkage::Lazy).run().succeeded();
     assert_eq!(stage.ledger_equals_ground_truth(&collector).total(), 30);
+}
+
+#[test]
+fn libraries_that_jump_into_two_copies_of_nccl_reach_their_own() {
+    let stage = Stage::new();
+    let collector = stage.collector();
+    let second = hosts::second_nccl();
+    let callers = [&hosts::simulated_nccl().library, &second]
+        .map(|nccl| hosts::library_linked_to("tail_caller", nccl));
+    let host = stage.host("tail_calls", Linkage::None).arg(&callers[0]).arg(&callers[1]);
+    let host = host.run().succeeded();
+    let ledger = stage.ledger_equals_ground_truth(&collector);
+    assert_eq!(
+        (ledger.of_elements("AllGather", 10), ledger.of_elements("AllGather", 20)),
+        (50, 50)
+    );
+    let process = collector.ended(host.pid);
+    let of: Vec<_> = process.communicators.iter().map(|it| it.library).collect();
+    assert!(of.len() == 2 && of[0] != of[1], "{process:?}");
+}
+
+#[test]
+fn a_library_that_calls_nccl_while_it_is_closed_stops_nobody() {
+    let stage = Stage::new();
+    let collector = stage.collector();
+    let plugin = hosts::library("plugin");
+    stage.host("closed_plugins", Linkage::Lazy).arg(plugin).arg("300").run().succeeded();
+    let ledger = stage.ledger_equals_ground_truth(&collector);
+    assert_eq!((ledger.of_elements("AllReduce", 6), ledger.of_elements("AllReduce", 7)), (1, 300));
 }

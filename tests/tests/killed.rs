@@ -34,7 +34,8 @@ fn a_process_killed_without_a_collector_is_known_to_one_that_comes_later() {
 fn a_call_that_hangs_is_named_while_it_hangs_and_when_its_process_is_killed() {
     let stage = Stage::new();
     let collector = stage.collector();
-    let mut host = stage.host("hang", Linkage::Lazy).env("NCCLSIM_HANG_AFTER", "10").start();
+    let mut host =
+        stage.host("hang", Linkage::Lazy).env("NCCLTAP_REHEARSAL_HANG_AFTER", "10").start();
     host.wait_for_line("hanging");
     let seconds = eventually(|| {
         let labels = ["op=\"ReduceScatter\""];

@@ -3,6 +3,7 @@
 
 use nccltap_tests::tally::Counter;
 use nccltap_tests::{Linkage, Stage, eventually, hosts};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 #[test]
@@ -76,7 +77,11 @@ fn signals_are_the_hosts() {
 fn calls_of_a_thread_that_left_one_by_a_jump_are_counted_if_only_as_unrecorded() {
     let stage = Stage::new();
     let collector = stage.collector();
-    let host = stage.host("jump", Linkage::Lazy).env("NCCLSIM_HANG_AFTER", "2").run().succeeded();
+    let host = stage
+        .host("jump", Linkage::Lazy)
+        .env("NCCLTAP_REHEARSAL_HANG_AFTER", "2")
+        .run()
+        .succeeded();
     let process = collector.ended(host.pid);
     process.is_accounted_for();
     let truth = stage.ground_truth(Counter::CarriedOut);
@@ -107,4 +112,22 @@ fn a_host_that_closes_all_descriptors_keeps_those_it_opens_then() {
     assert_eq!(stage.ground_truth(Counter::Returned).total(), 300);
     let counted = collector.rows().total();
     assert!((100..=300).contains(&counted), "{counted}");
+}
+
+#[test]
+fn a_host_that_locks_its_memory_pays_for_what_is_used_alone() {
+    let stage = Stage::new();
+    let collector = stage.collector();
+    let mut host = stage.host("locked", Linkage::Lazy).start();
+    host.wait_for_line("calling");
+    let files = nccltap_tests::rings::files(&stage.rings_directory());
+    let taken: u64 = files
+        .iter()
+        .map(|file| std::fs::metadata(file).map_or(0, |facts| facts.blocks() * 512))
+        .sum();
+    host.go_on();
+    host.finish().succeeded();
+    assert_eq!(stage.ledger_equals_ground_truth(&collector).total(), 10);
+    // One ring of 4 MiB and what stands before it; the whole file has room for 64 of them.
+    assert!((4 << 20..8 << 20).contains(&taken), "{taken} bytes");
 }

@@ -20,7 +20,7 @@ fn played() -> (Stage, Collector) {
     for host in ["operations", "groups", "children"] {
         stage.host(host, Linkage::Lazy).run().succeeded();
     }
-    stage.host("results", Linkage::Lazy).env("NCCLSIM_FAIL_AFTER", "4").run().succeeded();
+    stage.host("results", Linkage::Lazy).env("NCCLTAP_REHEARSAL_FAIL_AFTER", "4").run().succeeded();
     let processes: Vec<_> = stage.counts().processes.iter().map(|it| it.pid).collect();
     assert_eq!(processes.len(), 4);
     for pid in processes {

@@ -59,3 +59,17 @@ fn another_tool_that_wraps_nccl() {
         assert_eq!(ledger.total(), 20 + 390, "{order:?}");
     }
 }
+
+#[test]
+fn a_tool_that_hands_out_one_wrapper_for_each_copy_of_nccl() {
+    let tool = hosts::preload("wrap_nccl_per_copy");
+    let tap = &built().tap;
+    let (first, second) = (&hosts::simulated_nccl().library, hosts::second_nccl());
+    for order in [[tap.as_path(), &tool], [&tool, tap.as_path()]] {
+        let stage = Stage::new();
+        let collector = stage.collector();
+        let host = stage.host("two_copies", Linkage::None).arg(first).arg(&second);
+        host.preloading(&order).run().succeeded();
+        assert_eq!(stage.ledger_equals_ground_truth(&collector).total(), 300, "{order:?}");
+    }
+}

@@ -110,3 +110,15 @@ fn no_ring_file_is_left_when_all_is_told() {
         left => Err(format!("left behind: {left:?}")),
     });
 }
+
+#[test]
+fn a_fork_beside_the_first_call_of_another_thread_hangs_neither_side() {
+    let stage = Stage::new();
+    let collector = stage.collector();
+    stage.host("fork_beside_first_call", Linkage::Lazy).arg("120").run().succeeded();
+    let ledger = stage.ledger_equals_ground_truth(&collector);
+    assert_eq!(
+        (ledger.of_elements("AllReduce", 3), ledger.of_elements("AllReduce", 4)),
+        (120, 120)
+    );
+}

@@ -6,7 +6,9 @@ use std::fs;
 #[test]
 fn results_and_errno_are_what_nccl_left() {
     let program = hosts::program("results", Linkage::Lazy);
-    for settings in [&[][..], &[("NCCLSIM_FAIL_AFTER", "3")], &[("NCCLSIM_ERRNO", "42")]] {
+    for settings in
+        [&[][..], &[("NCCLTAP_REHEARSAL_FAIL_AFTER", "3")], &[("NCCLTAP_REHEARSAL_ERRNO", "42")]]
+    {
         let stage = Stage::new();
         let _collector = stage.collector();
         let mut plain = stage.untapped(&program);

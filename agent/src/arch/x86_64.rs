@@ -112,9 +112,9 @@ pub(crate) const ABSENT: usize = 1;
 /// Makes a look-up function of the dlsym family, and `$first`, to which `$next` leads until the next such
 /// function in line has been found.
 ///
-/// A name that does not begin with `nc` goes straight on by a tail jump: the caller's return address
-/// stays on the stack, so RTLD_NEXT still means the caller. Otherwise `$hook(handle, name,
-/// version)` decides: an address, [`PASS_ON`] or [`ABSENT`].
+/// A name that begins with neither `nc` nor `cu` goes straight on by a tail jump: the caller's return
+/// address stays on the stack, so RTLD_NEXT still means the caller. Otherwise `$hook(handle, name,
+/// version, return address)` decides: an address, [`PASS_ON`] or [`ABSENT`].
 ///
 /// `$find()` finds the next function in line, or gives 0, and then there is no such symbol.
 macro_rules! lookup {
@@ -128,12 +128,15 @@ macro_rules! lookup {
                 "je 2f",
                 "cmp byte ptr [rsi], 110",
                 "je 3f",
+                "cmp byte ptr [rsi], 99",
+                "je 5f",
                 "2:",
                 "jmp qword ptr [rip + {next}]",
                 "3:",
                 "cmp byte ptr [rsi + 1], 99",
                 "jne 2b",
                 "4:",
+                "mov rcx, [rsp]",
                 "push rdi",
                 "push rsi",
                 "push rdx",
@@ -146,6 +149,10 @@ macro_rules! lookup {
                 "cmp rax, 1",
                 "je 6f",
                 "ret",
+                "5:",
+                "cmp byte ptr [rsi + 1], 117",
+                "je 4b",
+                "jmp 2b",
                 "6:",
                 "xor eax, eax",
                 "ret",

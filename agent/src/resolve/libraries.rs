@@ -1,4 +1,4 @@
-//! The copies of NCCL in this process, and where their functions are.
+//! The copies of NCCL and of the CUDA runtime in this process, and where their functions are.
 //!
 //! A process can have several: PyTorch's own, and one that vLLM was told to open by path. A call
 //! goes to the copy its caller would have reached without us. A copy that was wrapped once stays
@@ -11,7 +11,8 @@ use crate::hook::{self, FUNCTIONS};
 use crate::life;
 use crate::resolve::lookup;
 use crate::shield::Unseen;
-use nccltap_proto::ringfile::LIBRARIES;
+use nccltap_proto::functions::{Function, Library as Kind};
+use nccltap_proto::ringfile::{COPIES as COPIES_OF_A_KIND, LIBRARIES, first_copy};
 use std::ffi::{CStr, CString, OsStr, c_int, c_void};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering::*};
@@ -31,15 +32,38 @@ struct Library {
     /// Leaked; null until known. Nothing here waits for another thread: a fork may catch any thread
     /// at any point, and its child would wait for ever.
     path: AtomicPtr<CString>,
-    getters: [AtomicUsize; GETTERS.len()],
+    getters: [AtomicUsize; GETTERS],
 }
 
 /// Functions of a copy that the tap itself calls. They only read. Looked up when the copy is first
 /// met, since later the caller may hold locks that the loader's must not wait for.
-const GETTERS: [&CStr; 4] =
-    [c"ncclCommCount", c"ncclCommUserRank", c"ncclCommCuDevice", c"ncclGetVersion"];
-/// Index of `ncclGetVersion` in [`GETTERS`].
-const VERSION: usize = 3;
+const fn getters_of(kind: Kind) -> [&'static CStr; 4] {
+    match kind {
+        Kind::Nccl => {
+            [c"ncclGetVersion", c"ncclCommCount", c"ncclCommUserRank", c"ncclCommCuDevice"]
+        }
+        Kind::CudaRuntime => [
+            c"cudaRuntimeGetVersion",
+            c"cudaStreamGetCaptureInfo",
+            c"cudaPeekAtLastError",
+            c"cudaGetLastError",
+        ],
+    }
+}
+/// How many getters a copy has.
+const GETTERS: usize = getters_of(Kind::Nccl).len();
+/// Index of the getter that gives the version, whatever the library.
+const VERSION: usize = 0;
+/// Indices of getters of NCCL.
+const COUNT: usize = 1;
+const USER_RANK: usize = 2;
+const DEVICE: usize = 3;
+/// Index of a getter of the CUDA runtime: `cudaStreamGetCaptureInfo`.
+pub(crate) const CAPTURE_INFO: usize = 1;
+/// The same: `cudaPeekAtLastError`.
+pub(crate) const PEEK_AT_LAST_ERROR: usize = 2;
+/// The same: `cudaGetLastError`.
+pub(crate) const GET_LAST_ERROR: usize = 3;
 
 static COPIES: [Library; LIBRARIES] = [const {
     Library {
@@ -47,7 +71,7 @@ static COPIES: [Library; LIBRARIES] = [const {
         real: [const { AtomicPtr::new(std::ptr::null_mut()) }; FUNCTIONS],
         doors: [const { AtomicU8::new(0) }; FUNCTIONS],
         path: AtomicPtr::new(std::ptr::null_mut()),
-        getters: [const { AtomicUsize::new(0) }; GETTERS.len()],
+        getters: [const { AtomicUsize::new(0) }; GETTERS],
     }
 }; LIBRARIES];
 
@@ -85,19 +109,32 @@ pub(crate) fn enter(function: usize, real: *mut c_void, door: u8) -> Option<usiz
     Some(library)
 }
 
+/// The places of the copies of a library.
+fn places(kind: Kind) -> std::ops::Range<usize> {
+    let first = first_copy(kind);
+    first..first + COPIES_OF_A_KIND
+}
+
+/// The library that the copy at this place is one of.
+fn kind_at(library: usize) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| places(*kind).contains(&library))
+}
+
 /// The place of the copy that has `function` at `real`; a new copy takes the next free one.
 ///
 /// One object can take several places: a tool that wraps NCCL for its callers may keep one wrapper for
 /// each copy behind it, all in one object.
 fn place_of(function: usize, real: *mut c_void) -> Option<usize> {
     let object = object_of(real as usize)?;
-    for (index, copy) in COPIES.iter().enumerate() {
+    let kind = Function::ALL.get(function)?.library();
+    for index in places(kind) {
+        let copy = COPIES.get(index)?;
         let base = match copy.base.load(Acquire) {
             // A copy that cannot be kept must not be wrapped: its wrappers would outlive it.
             0 if !keep_loaded(object.path) => return None,
             0 => match copy.base.compare_exchange(0, object.base, AcqRel, Acquire) {
                 Ok(_) => {
-                    copy.meet(object.path);
+                    copy.meet(kind, object.path);
                     object.base
                 }
                 Err(base) => base,
@@ -133,7 +170,10 @@ pub(crate) fn of_call(function: usize, communicator: CommunicatorHandle) -> usiz
 
 /// Whether a copy has a function; looks it up if nobody has yet.
 fn has(library: usize, function: usize) -> bool {
-    let Some(copy) = COPIES.get(library) else { return false };
+    let kind = Function::ALL.get(function).map(|function| function.library());
+    let Some(copy) = COPIES.get(library).filter(|_| kind_at(library) == kind) else {
+        return false;
+    };
     let Some(place) = copy.real.get(function) else { return false };
     if place.load(Acquire).is_null()
         && let Some(path) = copy.path()
@@ -164,13 +204,19 @@ fn object_of(address: usize) -> Option<LoadedObject> {
     Some(LoadedObject { base: info.dli_fbase as usize, path })
 }
 
-/// Whether a call is NCCL's own, as when ncclBcast calls ncclBroadcast through its linkage table, and no
-/// second operation of the application. An object that has NCCL inside, linked statically, is an
+/// Whether a call is the library's own, as when ncclBcast calls ncclBroadcast through its linkage table,
+/// and no second operation of the application. An object that has NCCL inside, linked statically, is an
 /// application all the same.
-pub(crate) fn is_nccls_own_call(caller: usize, real: usize) -> bool {
-    let (Some(caller), Some(real)) = (object_of(caller), object_of(real)) else { return false };
-    let name = real.path.to_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    caller.base == real.base && name.starts_with(b"libnccl")
+pub(crate) fn is_own_call(caller: usize, real: usize) -> bool {
+    let bases = (object_of(caller), object_of(real));
+    matches!(bases, (Some(caller), Some(real)) if caller.base == real.base) && is_library(real)
+}
+
+/// Whether `address` lies in a copy of one of the libraries, by the name of its file.
+pub(crate) fn is_library(address: usize) -> bool {
+    let Some(object) = object_of(address) else { return false };
+    let name = object.path.to_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    Kind::ALL.iter().any(|kind| name.starts_with(kind.file().as_bytes()))
 }
 
 /// Marks an object as not to be unloaded. False when it cannot be found by its path.
@@ -191,8 +237,8 @@ impl Library {
     }
 
     /// Notes what there is to know of a new copy.
-    fn meet(&self, path: &CStr) {
-        for (place, name) in self.getters.iter().zip(GETTERS) {
+    fn meet(&self, kind: Kind, path: &CStr) {
+        for (place, name) in self.getters.iter().zip(getters_of(kind)) {
             place.store(lookup::in_object(path, name), Release);
         }
         self.path.store(Box::into_raw(Box::new(path.to_owned())), Release);
@@ -226,16 +272,31 @@ pub(crate) fn ask(library: usize, communicator: CommunicatorHandle) -> Answers {
         };
         (result == SUCCESS).then_some(answer)
     };
-    Answers { ranks: ask(0), rank: ask(1), device: ask(2) }
+    Answers { ranks: ask(COUNT), rank: ask(USER_RANK), device: ask(DEVICE) }
 }
 
-/// What is known of the copies, in order of their places: path, version, and the doors through
-/// which each function was reached.
-pub(crate) fn describe() -> impl Iterator<Item = (usize, Vec<u8>, u32, Vec<u8>)> {
+/// A function of a copy of the CUDA runtime that the tap itself calls, by its index.
+pub(crate) fn cuda_getter(library: usize, index: usize) -> Option<usize> {
+    COPIES.get(library)?.getter(index)
+}
+
+/// What is known of one copy.
+pub(crate) struct Description {
+    /// Its place.
+    pub(crate) index: usize,
+    pub(crate) kind: Kind,
+    pub(crate) path: Vec<u8>,
+    pub(crate) version: u32,
+    /// The doors through which each function was reached.
+    pub(crate) doors: Vec<u8>,
+}
+
+/// What is known of the copies, in order of their places.
+pub(crate) fn describe() -> impl Iterator<Item = Description> {
     COPIES.iter().enumerate().filter_map(|(index, copy)| {
-        let path = copy.path()?;
+        let (path, kind) = (copy.path()?, kind_at(index)?);
         let doors = copy.doors.iter().map(|door| door.load(Acquire)).collect();
-        Some((index, file_of(path), version(copy), doors))
+        Some(Description { index, kind, path: file_of(path), version: version(index), doors })
     })
 }
 
@@ -249,11 +310,12 @@ fn file_of(path: &CStr) -> Vec<u8> {
     }
 }
 
-/// The version of a copy, as ncclGetVersion gives it; 0 when it does not.
-fn version(copy: &Library) -> u32 {
-    let Some(getter) = copy.getter(VERSION) else { return 0 };
+/// The version of a copy, as ncclGetVersion or cudaRuntimeGetVersion gives it; 0 when it does not.
+pub(crate) fn version(library: usize) -> u32 {
+    let getter = COPIES.get(library).and_then(|copy| copy.getter(VERSION));
+    let Some(getter) = getter else { return 0 };
     let mut version: c_int = 0;
-    // SAFETY: the prototype of ncclGetVersion.
+    // SAFETY: the prototype of both.
     let result = unsafe {
         let getter: unsafe extern "C-unwind" fn(*mut c_int) -> c_int = std::mem::transmute(getter);
         getter(&mut version)

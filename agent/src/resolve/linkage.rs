@@ -5,12 +5,13 @@
 #![allow(unsafe_code)]
 
 use crate::faults::{self, Fault};
-use crate::ffi::SYSTEM_ERROR;
+use crate::ffi::{CUDA_INITIALIZATION_ERROR, SYSTEM_ERROR};
 use crate::hook;
 use crate::resolve::{elf, libraries, lookup};
 use crate::shield::Unseen;
 use crate::shield::shielded;
-use nccltap_proto::ringfile::{DOOR_PLT, LIBRARIES};
+use nccltap_proto::functions::{Function, Library};
+use nccltap_proto::ringfile::{COPIES, DOOR_PLT};
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 
@@ -107,7 +108,10 @@ pub(crate) unsafe extern "C" fn resolve_for_thunk(
     let target = shielded(|| resolve(function, caller)).flatten();
     let Some(target) = target else {
         faults::count(Fault::NoLibrary);
-        return no_library as *const () as usize;
+        return match Function::ALL.get(function).map(|function| function.library()) {
+            Some(Library::CudaRuntime) => no_cuda_runtime as *const () as usize,
+            _ => no_nccl as *const () as usize,
+        };
     };
     // SAFETY: by the contract of this function.
     let kept = unsafe { &*cache }.way(caller).is_some_and(|way| way.fill(caller, target));
@@ -119,7 +123,7 @@ pub(crate) unsafe extern "C" fn resolve_for_thunk(
 
 fn resolve(function: usize, caller: usize) -> Option<usize> {
     let Some(real) = real_function(function, caller) else { return any_copy(function) };
-    if libraries::is_nccls_own_call(caller, real) {
+    if libraries::is_own_call(caller, real) {
         return Some(real);
     }
     Some(libraries::wrapped(function, real as *mut c_void, DOOR_PLT).unwrap_or(real))
@@ -136,16 +140,16 @@ fn real_function(function: usize, caller: usize) -> Option<usize> {
         .or_else(|| foreign(in_scope_of(caller, name)))
 }
 
-/// Several copies of NCCL are loaded, and the return address does not tell whose call this is: a
+/// Several copies of the library are loaded, and the return address does not tell whose call this is: a
 /// library that ends in a call (a tail call) leaves its own caller's. The wrapper decides at each call.
 fn any_copy(function: usize) -> Option<usize> {
-    let mut found = [0; LIBRARIES];
+    let mut found = [0; COPIES];
     let count = elf::definitions(hook::name(function).to_bytes(), &mut found);
     let mut entered = 0;
     for real in found.into_iter().take(count) {
         entered += usize::from(libraries::enter(function, real as *mut c_void, DOOR_PLT).is_some());
     }
-    (entered > 0).then(|| hook::wrapper(function, hook::ANY_COPY)).flatten()
+    (entered > 0).then(|| hook::wrapper_of_any(function)).flatten()
 }
 
 /// Address of `name` in the search scope of the object that holds `caller`: for callers that were
@@ -185,6 +189,11 @@ fn in_scope_of(caller: usize, name: &std::ffi::CStr) -> usize {
 }
 
 /// Stands in for a function of NCCL in a process that has none.
-extern "C" fn no_library() -> c_int {
+extern "C" fn no_nccl() -> c_int {
     SYSTEM_ERROR
+}
+
+/// Stands in for a function of the CUDA runtime in a process that has none.
+extern "C" fn no_cuda_runtime() -> c_int {
+    CUDA_INITIALIZATION_ERROR
 }

@@ -10,6 +10,7 @@ use crate::private::PrivateCollector;
 use anyhow::{Context, bail};
 use nccltap_proto::{Datatype, Function};
 use nccltap_rehearsal::counts::Counts;
+use nccltap_rehearsal::{COUNTS_DIRECTORY, SWITCH};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -70,7 +71,7 @@ impl Demo {
              The tap and the\ncollector are the real ones.\n\n",
             self.tp, self.tp, self.prompt, self.output
         ))?;
-        let environment = own.environment(library)?;
+        let environment = own.environment(library, std::env::var_os("LD_PRELOAD").as_deref())?;
         let mut ranks = Vec::new();
         for rank in 0..self.tp {
             let child = Command::new(&installed.llama_rank)
@@ -80,7 +81,8 @@ impl Demo {
                 .arg(stage.join("ids"))
                 .envs(environment.iter().map(|(name, value)| (name, value)))
                 .env("NCCLTAP_JOB", "demo")
-                .env("NCCLSIM_COUNTS_DIR", &stage)
+                .env(SWITCH.0, SWITCH.1)
+                .env(COUNTS_DIRECTORY, &stage)
                 .stdin(Stdio::null())
                 .kill_on_drop(true)
                 .spawn()

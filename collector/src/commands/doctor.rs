@@ -119,7 +119,7 @@ async fn observe(
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
     let own = PrivateCollector::start(None).await?;
-    let mut environment = own.environment(library)?;
+    let mut environment = own.environment(library, std::env::var_os("LD_PRELOAD").as_deref())?;
     environment.push(("NCCLTAP_START", "call".into()));
     let mut signals = Signals::catch()?;
     let Ok(mut child) = spawn(command, environment) else {
@@ -150,7 +150,13 @@ async fn observe(
     for process in &processes {
         findings.process(process);
     }
+    findings.simulator(
+        "the command",
+        &BTreeSet::new(),
+        switched_on(&|name| std::env::var_os(name)),
+    );
     for (pid, mapped) in &seen {
+        findings.simulator(&format!("pid {pid}"), &mapped.simulators, false);
         let process = processes.iter().find(|process| process.pid == procfs::own_pid(*pid));
         let who = format!("pid {pid}");
         findings.copies(&who, &mapped.nccl, &reached(process), !mapped.taps.is_empty());
@@ -162,6 +168,12 @@ async fn observe(
         }
     }
     own.stop().await
+}
+
+/// Whether an environment lets simulated libraries work.
+fn switched_on(variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
+    let (name, value) = nccltap_rehearsal::SWITCH;
+    variable(name).is_some_and(|set| set == value)
 }
 
 fn reached(process: Option<&ProcessView>) -> BTreeSet<PathBuf> {
@@ -194,6 +206,9 @@ async fn look_at(pid: u32, findings: &mut Findings) {
     if environment.get("NCCLTAP_OFF").is_some_and(|off| off == "1") {
         findings.bad(format!("NCCLTAP_OFF=1 is set in process {pid}: the tap does nothing"));
     }
+    let of_process = |name: &str| environment.get(name).map(OsString::from);
+    let who = format!("process {pid}");
+    findings.simulator(&who, &mapped.simulators, switched_on(&of_process));
     let known = known_to_collector(pid, &environment, findings).await;
     // What the collector does not know stands in the ring file.
     let known = known.or_else(|| by_ring_file(pid, &environment));

@@ -3,6 +3,7 @@
 mod demo;
 mod doctor;
 mod recover;
+mod rehearse;
 mod report;
 mod run;
 mod serve;
@@ -30,6 +31,7 @@ enum Command {
     Report(report::Report),
     Recover(recover::Recover),
     Doctor(doctor::Doctor),
+    Rehearse(rehearse::Rehearse),
     Demo(demo::Demo),
 }
 
@@ -47,6 +49,7 @@ impl Cli {
             Command::Report(report) => report.run(),
             Command::Recover(recover) => recover.run(),
             Command::Doctor(doctor) => doctor.run(),
+            Command::Rehearse(rehearse) => rehearse.run(),
             Command::Demo(demo) => demo.run(),
         };
         done.unwrap_or_else(|error| {

@@ -9,9 +9,12 @@ use crate::private::PrivateCollector;
 use anyhow::Context;
 use nccltap_proto::address::Address;
 use std::ffi::OsString;
+use std::future::{Future, poll_fn};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::{ExitCode, ExitStatus};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
@@ -24,17 +27,8 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(10);
 /// command's, 128 + N when signal N ended it. LD_PRELOAD is joined, not replaced.
 #[derive(Debug, clap::Args)]
 pub(super) struct Run {
-    /// Keep every message in FILE, for `nccltap report FILE`; a file that exists is not overwritten
-    #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
-
-    /// Print no report
-    #[arg(long)]
-    quiet: bool,
-
-    /// Write the rows of the report to FILE, as `nccltap report --format json` prints them
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    #[command(flatten)]
+    keep: Keep,
 
     /// Report to this collector, which is running already; its report is `nccltap report`'s to
     /// print. By default the command gets a collector of its own
@@ -46,6 +40,25 @@ pub(super) struct Run {
     command: Vec<OsString>,
 }
 
+/// What is kept of what a command did.
+#[derive(Debug, clap::Args)]
+pub(super) struct Keep {
+    /// Keep every message in FILE, for `nccltap report FILE`; a file that exists is not overwritten
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+
+    /// Print no report
+    #[arg(long)]
+    quiet: bool,
+
+    /// Write the rows of the report to FILE, as `nccltap report --format json` prints them
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// Variables of a command's environment, beyond those it inherits.
+pub(super) type Environment = Vec<(&'static str, OsString)>;
+
 impl Run {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let library = find_library()?;
@@ -55,38 +68,12 @@ impl Run {
         runtime()?.block_on(async {
             match &self.collector {
                 Some(address) => self.with(address, &library).await,
-                None => self.with_own(&library).await,
+                None => {
+                    let command = std::slice::from_ref(&self.command);
+                    with_own(command, &Environment::new(), &self.keep, &library).await
+                }
             }
         })
-    }
-
-    async fn with_own(&self, library: &Path) -> anyhow::Result<ExitCode> {
-        let own = PrivateCollector::start(self.record.as_deref()).await?;
-        let mut signals = Signals::catch()?;
-        let ended = match spawn(&self.command, own.environment(library)?) {
-            Ok(child) => supervise(child, &mut signals).await?,
-            Err(code) => return Ok(code),
-        };
-        let running = tokio::select! {
-            running = own.settle(SETTLE_WITHIN) => running,
-            // Whoever does not want to wait sees what there is.
-            _ = signals.next() => 0,
-        };
-        if !self.quiet {
-            eprint!("\n{}", own.report());
-            if running > 0 {
-                eprintln!(
-                    "warning: {running} processes have not ended; what they do from now on is in \
-                     no report"
-                );
-            }
-        }
-        if let Some(path) = &self.report {
-            std::fs::write(path, json(&own.rows(View::Operations))?)
-                .with_context(|| format!("the report cannot be written to {}", path.display()))?;
-        }
-        own.stop().await?;
-        Ok(exit_code(ended))
     }
 
     async fn with(&self, address: &Address, library: &Path) -> anyhow::Result<ExitCode> {
@@ -103,18 +90,67 @@ impl Run {
             Ok(child) => supervise(child, &mut signals).await?,
             Err(code) => return Ok(code),
         };
-        if !self.quiet {
+        if !self.keep.quiet {
             eprintln!("\nThe counts are at the collector: nccltap report --collector {address}");
         }
         Ok(exit_code(ended))
     }
 }
 
+/// Runs commands that belong together with the tap and one collector of their own, and keeps what is
+/// to be kept. An `LD_PRELOAD` in `environment` takes the place of the inherited one; the tap joins
+/// it.
+pub(super) async fn with_own(
+    commands: &[Vec<OsString>],
+    environment: &Environment,
+    keep: &Keep,
+    library: &Path,
+) -> anyhow::Result<ExitCode> {
+    let own = PrivateCollector::start(keep.record.as_deref()).await?;
+    let mut environment = environment.clone();
+    let preload = match environment.iter().position(|(name, _)| *name == "LD_PRELOAD") {
+        Some(index) => Some(environment.remove(index).1),
+        None => std::env::var_os("LD_PRELOAD"),
+    };
+    environment.extend(own.environment(library, preload.as_deref())?);
+    let mut signals = Signals::catch()?;
+    let mut children = Vec::new();
+    for command in commands {
+        match spawn(command, environment.clone()) {
+            Ok(child) => children.push(child),
+            Err(code) => {
+                for child in &mut children {
+                    let _ = child.kill().await;
+                }
+                return Ok(code);
+            }
+        }
+    }
+    let ended = supervise_all(children, &mut signals).await?;
+    let running = tokio::select! {
+        running = own.settle(SETTLE_WITHIN) => running,
+        // Whoever does not want to wait sees what there is.
+        _ = signals.next() => 0,
+    };
+    if !keep.quiet {
+        eprint!("\n{}", own.report());
+        if running > 0 {
+            eprintln!(
+                "warning: {running} processes have not ended; what they do from now on is in \
+                 no report"
+            );
+        }
+    }
+    if let Some(path) = &keep.report {
+        std::fs::write(path, json(&own.rows(View::Operations))?)
+            .with_context(|| format!("the report cannot be written to {}", path.display()))?;
+    }
+    own.stop().await?;
+    Ok(exit_code(ended))
+}
+
 /// Starts a command. One that cannot be started gives the exit code that a shell would.
-pub(super) fn spawn(
-    command: &[OsString],
-    environment: Vec<(&'static str, OsString)>,
-) -> Result<Child, ExitCode> {
+pub(super) fn spawn(command: &[OsString], environment: Environment) -> Result<Child, ExitCode> {
     let Some((program, arguments)) = command.split_first() else { return Err(ExitCode::from(2)) };
     Command::new(program).args(arguments).envs(environment).spawn().map_err(|error| {
         eprintln!("nccltap: {} cannot be run: {error}", Path::new(program).display());
@@ -123,20 +159,55 @@ pub(super) fn spawn(
 }
 
 /// Waits for a command, and hands on the signals that come meanwhile.
-pub(super) async fn supervise(
-    mut child: Child,
-    signals: &mut Signals,
-) -> anyhow::Result<ExitStatus> {
+pub(super) async fn supervise(child: Child, signals: &mut Signals) -> anyhow::Result<ExitStatus> {
+    supervise_all(vec![child], signals).await
+}
+
+/// Waits for commands that belong together, and hands on the signals that come meanwhile. When the
+/// first of them ends, or any of them fails, the others are asked to end as well. Gives how the first
+/// that failed has ended, or else how the first has.
+async fn supervise_all(children: Vec<Child>, signals: &mut Signals) -> anyhow::Result<ExitStatus> {
+    let mut running: Vec<(usize, Child)> = children.into_iter().enumerate().collect();
+    let mut verdict: Option<ExitStatus> = None;
     loop {
         tokio::select! {
-            ended = child.wait() => return Ok(ended?),
-            signal = signals.next() => {
-                if let Some(pid) = child.id() {
-                    signals.hand_on(signal, pid);
+            (place, ended) = next_to_end(&mut running) => {
+                let (number, _) = running.remove(place);
+                let ended = ended?;
+                let decides = number == 0 || !ended.success();
+                if decides && verdict.is_none() {
+                    verdict = Some(ended);
                 }
+                if running.is_empty() {
+                    return verdict.context("no command was run");
+                }
+                if decides {
+                    pids(&running).for_each(Signals::ask_to_end);
+                }
+            }
+            signal = signals.next() => {
+                pids(&running).for_each(|pid| signals.hand_on(signal, pid));
             }
         }
     }
+}
+
+/// The children that have not been waited for.
+fn pids(running: &[(usize, Child)]) -> impl Iterator<Item = u32> {
+    running.iter().filter_map(|(_, child)| child.id())
+}
+
+/// The next child that ends, by its place.
+async fn next_to_end(running: &mut [(usize, Child)]) -> (usize, std::io::Result<ExitStatus>) {
+    poll_fn(|context| {
+        for (place, (_, child)) in running.iter_mut().enumerate() {
+            if let Poll::Ready(ended) = pin!(child.wait()).poll(context) {
+                return Poll::Ready((place, ended));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// The exit code that tells how a command ended.

@@ -44,6 +44,13 @@ impl Signals {
         }
     }
 
+    /// Asks a child that has not been waited for to end.
+    pub(super) fn ask_to_end(child: u32) {
+        if let Some(pid) = Pid::from_raw(child.cast_signed()) {
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
+        }
+    }
+
     /// Hands a signal on to a child that has not been waited for.
     pub(super) fn hand_on(&self, signal: Signal, child: u32) {
         let typed = matches!(signal, Signal::INT | Signal::QUIT) && in_foreground();

@@ -76,6 +76,21 @@ impl Findings {
         for library in &process.libraries {
             self.library(&who, library);
         }
+        let launches = &process.launches;
+        if launches.with_operations > 0 {
+            let (launches, operations) =
+                (grouped(launches.with_operations), grouped(sums.graph_operations));
+            self.good(format!(
+                "{who}: {launches} launches of CUDA graphs, {operations} operations in them"
+            ));
+        }
+        if launches.unknown > 0 {
+            let unknown = grouped(launches.unknown);
+            self.bad(format!(
+                "{who}: {unknown} launches of CUDA graphs of which it is not known what they carry out: \
+                 they were made in a way that preloading cannot see, or are more than the tap has room for"
+            ));
+        }
         if process.libraries.is_empty() {
             self.bad(format!("{who}: the tap is there, and no copy of NCCL was called through it"));
         }
@@ -85,6 +100,12 @@ impl Findings {
         }
         for setting in &process.settings_problems {
             self.bad(format!("{who}: {} is not in force: {}", setting.name, setting.problem));
+        }
+        if process.faults.contains_key(Fault::DriverGraphs.name()) {
+            self.bad(format!(
+                "{who}: it takes cuGraphLaunch from the CUDA driver: graphs that it captures and launches so, \
+                 past the CUDA runtime, are not seen"
+            ));
         }
         for (fault, count) in &process.faults {
             if fault == Fault::NoUplink.name() {
@@ -105,10 +126,13 @@ impl Findings {
 
     /// The doors of one copy of NCCL.
     fn library(&mut self, who: &str, library: &LibraryView) {
-        let version = library
-            .version
-            .map_or_else(String::new, |version| format!(" {}", version_name(version)));
-        let at = format!("{who}: NCCL{version} at {}", library.path);
+        let name = match library.kind.as_str() {
+            "NCCL" => version_name,
+            _ => cuda_version_name,
+        };
+        let version =
+            library.version.map_or_else(String::new, |version| format!(" {}", name(version)));
+        let at = format!("{who}: {}{version} at {}", library.kind, library.path);
         for (door, functions) in [
             ("by linkage table, as PyTorch calls it", &library.plt),
             ("by dlsym, as vLLM's pynccl does", &library.dlsym),
@@ -119,6 +143,23 @@ impl Findings {
         }
         if library.plt.is_empty() && library.dlsym.is_empty() {
             self.note(format!("{at}: no function of it was reached"));
+        }
+    }
+
+    /// Whether NCCL and the GPUs of a process are simulated. `switched_on` says whether its
+    /// environment lets simulated libraries work.
+    pub fn simulator(&mut self, who: &str, libraries: &BTreeSet<PathBuf>, switched_on: bool) {
+        let (name, value) = nccltap_rehearsal::SWITCH;
+        if let Some(library) = libraries.first() {
+            self.note(format!(
+                "{who}: its GPUs are SIMULATED, by {}; what is counted there is a rehearsal",
+                library.display()
+            ));
+        } else if switched_on {
+            self.note(format!(
+                "{who}: {name}={value} is in its environment, so an NCCL that is SIMULATED would \
+                 work in it; only `nccltap rehearse` should set it"
+            ));
         }
     }
 
@@ -151,6 +192,11 @@ pub fn version_name(version: u32) -> String {
     format!("{major}.{}.{}", rest / 100, rest % 100)
 }
 
+/// `12040` as `12.4`.
+fn cuda_version_name(version: u32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
+}
+
 fn first_words(command_line: &str) -> String {
     let words: Vec<&str> = command_line.split_whitespace().take(4).collect();
     words.join(" ")
@@ -164,6 +210,20 @@ mod tests {
     fn versions_are_named_as_nccl_names_them() {
         assert_eq!(version_name(22105), "2.21.5");
         assert_eq!(version_name(2804), "2.8.4");
+    }
+
+    #[test]
+    fn a_simulator_is_told_of_and_nothing_is_said_where_there_is_none() {
+        let mut findings = Findings::default();
+        findings.simulator("pid 7", &BTreeSet::new(), false);
+        assert_eq!(findings.text(), "");
+        findings.simulator("pid 7", &BTreeSet::new(), true);
+        findings.simulator("pid 8", &BTreeSet::from(["/s/librehearsal.so.1".into()]), true);
+        let text = findings.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("note  pid 7: NCCLTAP_REHEARSAL=1 is in its environment"));
+        assert!(lines[1].starts_with("note  pid 8: its GPUs are SIMULATED, by /s/librehearsal"));
+        assert_eq!(lines.len(), 2);
     }
 
     #[test]

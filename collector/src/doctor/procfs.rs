@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// File name of the core of the simulated CUDA.
+const SIMULATOR: &str = "librehearsal.so";
+
 /// What is mapped in a process, as far as it matters here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mapped {
@@ -12,6 +15,8 @@ pub struct Mapped {
     pub taps: BTreeSet<PathBuf>,
     /// Copies of NCCL.
     pub nccl: BTreeSet<PathBuf>,
+    /// Copies of the core of the simulated CUDA.
+    pub simulators: BTreeSet<PathBuf>,
 }
 
 impl Mapped {
@@ -28,6 +33,8 @@ impl Mapped {
             let name = path.rsplit('/').next().unwrap_or_default();
             if name == LIBRARY {
                 mapped.taps.insert(path.into());
+            } else if name.starts_with(SIMULATOR) {
+                mapped.simulators.insert(path.into());
             } else if name.starts_with("libnccl.so") {
                 mapped.nccl.insert(path.into());
             }
@@ -39,6 +46,7 @@ impl Mapped {
     pub fn merge(&mut self, other: Self) {
         self.taps.extend(other.taps);
         self.nccl.extend(other.nccl);
+        self.simulators.extend(other.simulators);
     }
 }
 
@@ -103,9 +111,11 @@ mod tests {
 7f04-7f05 rw-p 00000000 00:00 0 [heap]
 7f05-7f06 rw-p 00000000 00:00 0
 7f06-7f07 r-xp 00000000 08:01 14 /usr/lib/libnccl-net.so
+7f07-7f08 r-xp 00000000 08:01 15 /stack/librehearsal.so.1
 ";
         let mapped = Mapped::parse(maps);
         assert_eq!(mapped.taps, BTreeSet::from(["/opt/nccltap/lib/libnccltap.so".into()]));
+        assert_eq!(mapped.simulators, BTreeSet::from(["/stack/librehearsal.so.1".into()]));
         let nccl = ["/venv/a b/libnccl.so.2", "/usr/lib/libnccl.so.2.21.5"];
         assert_eq!(mapped.nccl, nccl.into_iter().map(PathBuf::from).collect());
     }

@@ -4,7 +4,9 @@
 //! so that nothing of it is half applied.
 
 use nccltap_proto::record::{RECORD_SIZE, Record, records};
-use nccltap_proto::ringfile::{COMMUNICATORS, FAULTS, LIBRARIES, MAX_RINGS};
+use nccltap_proto::ringfile::{
+    COMMUNICATORS, FAULTS, LARGEST_MANIFEST, LIBRARIES, MANIFEST_OPERATIONS, MANIFESTS, MAX_RINGS,
+};
 use nccltap_proto::{Function, PROTOCOL_VERSION, v1};
 use std::fmt;
 
@@ -131,10 +133,10 @@ pub fn hello(hello: &v1::Hello) -> Result<(), Breach> {
 
 /// Checks a Report of a process that said `functions` in its Hello.
 pub fn report(report: &v1::Report, functions: &[v1::Function]) -> Result<(), Breach> {
-    at_most("copies of NCCL", report.libraries.len(), LIBRARIES)?;
+    at_most("copies of libraries", report.libraries.len(), LIBRARIES)?;
     for library in &report.libraries {
         if library.id as usize >= LIBRARIES {
-            return impossible(format!("copy of NCCL {} is out of range", library.id));
+            return impossible(format!("copy {} of a library is out of range", library.id));
         }
         text("the path of a library", &library.path, LONGEST_TEXT)?;
         at_most("functions of a library", library.resolved.len(), MOST_ROWS)?;
@@ -146,6 +148,7 @@ pub fn report(report: &v1::Report, functions: &[v1::Function]) -> Result<(), Bre
         }
         text("the name of a communicator", &communicator.name, LONGEST_NAME)?;
     }
+    manifests(&report.manifests, functions)?;
     at_most("rings", report.rings.len(), MAX_RINGS as usize)?;
     for totals in &report.rings {
         ring(totals.ring)?;
@@ -175,6 +178,34 @@ pub fn report(report: &v1::Report, functions: &[v1::Function]) -> Result<(), Bre
         return impossible(format!("{} unrecorded calls are out of range", report.unrecorded));
     }
     report.batches.iter().try_for_each(|one| batch(one, functions))
+}
+
+fn manifests(manifests: &[v1::Manifest], functions: &[v1::Function]) -> Result<(), Breach> {
+    at_most("manifests", manifests.len(), MANIFESTS)?;
+    let operations = manifests.iter().map(|manifest| manifest.operations.len()).sum();
+    at_most("operations in manifests", operations, MANIFEST_OPERATIONS)?;
+    for manifest in manifests {
+        let id = manifest.id;
+        if id == 0 || id as usize > MANIFESTS {
+            return impossible(format!("manifest {id} is out of range"));
+        }
+        at_most("operations in one manifest", manifest.operations.len(), LARGEST_MANIFEST)?;
+        for operation in &manifest.operations {
+            let Ok(function) = u16::try_from(operation.function) else {
+                return impossible(format!("function {} is out of range", operation.function));
+            };
+            known_function(function, functions)?;
+            if Function::from_id(function).is_some_and(|known| known.operation().is_none()) {
+                return impossible(format!(
+                    "manifest {id} has function {function} in it, which is no operation"
+                ));
+            }
+            if operation.communicator.is_some_and(|number| number as usize >= COMMUNICATORS) {
+                return impossible(format!("a communicator of manifest {id} is out of range"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn ring(ring: u32) -> Result<(), Breach> {

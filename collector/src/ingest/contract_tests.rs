@@ -72,6 +72,32 @@ fn each_broken_rule_of_a_report_has_its_sentence() {
         let breach = report(&broken, &[]).unwrap_err().to_string();
         assert!(breach.contains(sentence), "{breach}");
     }
+    let operation = |function| v1::ManifestOperation { function, times: 1, ..Default::default() };
+    let with_manifest = |id, operation: v1::ManifestOperation| {
+        let manifest = v1::Manifest { id, operations: vec![operation], ..Default::default() };
+        v1::Report { manifests: vec![manifest], ..Default::default() }
+    };
+    let far = v1::ManifestOperation { communicator: Some(9999), ..operation(1) };
+    let too_long = vec![operation(1); LARGEST_MANIFEST + 1];
+    let too_long = v1::Manifest { id: 1, operations: too_long, device_launch: false };
+    for (broken, sentence) in [
+        (with_manifest(0, operation(1)), "manifest 0 is out of range"),
+        (with_manifest(5000, operation(1)), "manifest 5000 is out of range"),
+        (with_manifest(1, operation(500)), "function 500 is neither known nor named"),
+        (
+            with_manifest(1, operation(22)),
+            "manifest 1 has function 22 in it, which is no operation",
+        ),
+        (with_manifest(1, far), "a communicator of manifest 1 is out of range"),
+        (
+            v1::Report { manifests: vec![too_long], ..Default::default() },
+            "operations in one manifest",
+        ),
+    ] {
+        let breach = report(&broken, &[]).unwrap_err().to_string();
+        assert!(breach.contains(sentence), "{breach}");
+    }
+    assert_eq!(report(&with_manifest(1, operation(1)), &[]), Ok(()));
     let in_flight = v1::InFlight { record: vec![1; 10].into(), ..Default::default() };
     let broken = v1::Report { in_flight: vec![in_flight], ..Default::default() };
     assert!(report(&broken, &[]).unwrap_err().to_string().contains("10 bytes"));

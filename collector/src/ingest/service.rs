@@ -274,13 +274,14 @@ impl Tap for TapService {
                 Ok(Ending::Goodbye) => tracing::info!("{who}: ended"),
                 Ok(Ending::BrokenOff) => {
                     tracing::info!("{who}: its stream ended without a Goodbye");
-                    if matches!(peer, Peer::Unix(_)) {
-                        service.recovery.stream_broke_off(&followed);
-                    }
                 }
                 Err(status) => {
                     let _ = answers.send(Err(status)).await;
+                    return;
                 }
+            }
+            if matches!(peer, Peer::Unix(_)) {
+                service.recovery.stream_ended(&followed);
             }
         });
         Ok(Response::new(ReceiverStream::new(outbound)))

@@ -5,7 +5,7 @@
 //! collective that it is, when nothing else it could be has the same form. What is not certain stays
 //! what NCCL was told: one Recv in a group of two ranks may be a gather or a plain transfer.
 
-use crate::timeline::{CommunicatorId, OperationCall};
+use crate::timeline::{CommunicatorId, Launch, OperationCall};
 use nccltap_proto::{Datatype, Operation};
 
 /// A collective that is made of several operations.
@@ -73,6 +73,8 @@ pub struct Merged {
     pub communicator: CommunicatorId,
     /// The root, for a collective that has one.
     pub root: Option<i32>,
+    /// How it was launched.
+    pub launch: Launch,
 }
 
 /// The collective that `calls` are: all operations of one group on one communicator of `ranks`
@@ -129,7 +131,8 @@ pub(super) fn recognise(calls: &[&OperationCall], ranks: u32, rank: i32) -> Opti
         }
         _ => return None,
     };
-    Some(Merged { collective, datatype, elements, communicator: first.communicator?, root })
+    let (communicator, launch) = (first.communicator?, first.launch);
+    Some(Merged { collective, datatype, elements, communicator, root, launch })
 }
 
 /// Whom a group's operations of one kind name.
@@ -163,7 +166,6 @@ impl Peers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::timeline::Launch;
     use nccltap_proto::Function;
 
     fn call(function: Function, elements: u64, peer: i32) -> OperationCall {

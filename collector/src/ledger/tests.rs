@@ -1,5 +1,5 @@
 use super::*;
-use crate::timeline::Launch;
+use crate::timeline::{Launch, Manifests};
 use nccltap_proto::{Datatype, v1};
 use proptest::prelude::*;
 
@@ -84,7 +84,136 @@ fn a_group_that_is_a_collective_is_counted_as_both() {
     assert_eq!(counts, [(2, 1), (1, 1)]);
 }
 
+/// A manifest of Sends, each with its count, communicator, group, times, and whether a condition holds it.
+fn manifest(operations: &[(u64, u32, u32, u32, bool)]) -> Manifest {
+    let operation =
+        |(count, communicator, group, times, conditional): &(u64, u32, u32, u32, bool)| {
+            v1::ManifestOperation {
+                function: Function::ncclSend.id().into(),
+                count: *count,
+                datatype: 6,
+                communicator: Some(*communicator),
+                peer: 1,
+                group: *group,
+                times: *times,
+                conditional: *conditional,
+                ..Default::default()
+            }
+        };
+    let operations = operations.iter().map(operation).collect();
+    let mut all = Manifests::default();
+    all.learn(&v1::Manifest { id: 1, operations, device_launch: false }).unwrap().clone()
+}
+
+#[test]
+fn launches_are_counted_by_what_is_known_of_them() {
+    let (mut ledger, communicators) = (Ledger::default(), Communicators::default());
+    let manifest = manifest(&[(8, 0, 0, 65, false)]);
+    for holds in [Holds::Operations(&manifest), Holds::Nothing, Holds::Unknown, Holds::Captured] {
+        ledger.launched(holds, &communicators);
+    }
+    let expected = Launches { with_operations: 1, without: 1, unknown: 1, captured: 1 };
+    assert_eq!(ledger.launches(), expected);
+    assert_eq!((ledger.operations(), ledger.graph_operations()), (65, 65));
+    // A call of its own is another key than the same in a graph.
+    ledger.operation(&call(8, 0, Some(1)));
+    let counts: Vec<_> = ledger.entries().iter().map(|e| (e.key.launch, e.count)).collect();
+    assert_eq!(counts, [(Launch::Graph, 65), (Launch::Eager, 1)]);
+    // Nobody timed what was in the graph.
+    let timed: Vec<_> = ledger.series().iter().map(|(_, durations)| durations.count()).collect();
+    assert_eq!(timed, [0, 1]);
+}
+
+#[test]
+fn a_group_in_a_graph_is_a_collective_as_often_as_it_is_launched() {
+    let mut communicators = Communicators::default();
+    communicators.learn(&v1::Communicator { id: 0, ranks: 2, rank: 0, ..Default::default() });
+    let broadcast = |peer| v1::ManifestOperation {
+        function: Function::ncclBroadcast.id().into(),
+        count: 8,
+        datatype: 6,
+        communicator: Some(0),
+        peer,
+        group: 1,
+        times: 3,
+        ..Default::default()
+    };
+    let operations = vec![broadcast(0), broadcast(1)];
+    let manifest = Manifest::from(&v1::Manifest { id: 1, operations, device_launch: false });
+    let mut ledger = Ledger::default();
+    for _ in 0..5 {
+        ledger.launched(Holds::Operations(&manifest), &communicators);
+    }
+    let merged: Vec<_> = ledger.merged().map(|(m, n)| (m.collective, m.launch, n)).collect();
+    assert_eq!(merged, [(Collective::AllGather, Launch::Graph, 15)]);
+    assert!(ledger.entries().iter().all(|entry| entry.merged == entry.count));
+}
+
+#[test]
+fn what_only_the_gpu_knows_is_a_lower_bound() {
+    let (mut ledger, communicators) = (Ledger::default(), Communicators::default());
+    let manifest = manifest(&[(8, 0, 0, 2, false), (8, 0, 0, 4, true), (16, 0, 0, 1, true)]);
+    for _ in 0..3 {
+        ledger.launched(Holds::Operations(&manifest), &communicators);
+    }
+    let rows: Vec<_> = ledger.entries().iter().map(|e| (e.count, e.at_least)).collect();
+    assert_eq!(rows, [(6, true), (0, true)]);
+    assert_eq!(ledger.conditional().values().sum::<u64>(), 15);
+    assert_eq!(ledger.operations(), 6);
+}
+
 proptest! {
+    /// Launches are multiplication: so many launches of a manifest count what that many passes over
+    /// its operations would, key by key, and in no order of launches does anything else come out.
+    #[test]
+    fn launches_times_manifest_is_what_the_ledger_holds(
+        manifests in prop::collection::vec(
+            prop::collection::vec((0u64..4, 0u32..3, 0u32..3, 1u32..70, any::<bool>()), 0..12), 1..4),
+        launches in prop::collection::vec(0usize..4, 0..60),
+    ) {
+        let communicators = Communicators::default();
+        // The operations of a group have their times and their condition in common.
+        let mut contents = manifests;
+        for operations in &mut contents {
+            operations.sort_by_key(|operation| operation.2);
+            for at in 1..operations.len() {
+                let before = operations[at - 1];
+                if before.2 != 0 && before.2 == operations[at].2 {
+                    (operations[at].3, operations[at].4) = (before.3, before.4);
+                }
+            }
+        }
+        let known: Vec<Manifest> = contents.iter().map(|operations| manifest(operations)).collect();
+        let mut ledger = Ledger::default();
+        let mut expected: BTreeMap<(u64, u32), u64> = BTreeMap::new();
+        let mut conditional = 0;
+        for number in launches.iter().filter(|number| **number < known.len()) {
+            ledger.launched(Holds::Operations(&known[*number]), &communicators);
+            for (count, communicator, _, times, in_condition) in &contents[*number] {
+                match in_condition {
+                    true => conditional += u64::from(*times),
+                    false => *expected.entry((*count, *communicator)).or_default() += u64::from(*times),
+                }
+            }
+        }
+        let counted: BTreeMap<_, _> = ledger
+            .entries()
+            .iter()
+            .filter(|entry| entry.count > 0)
+            .map(|entry| {
+                let Elements::Exactly(elements) = entry.key.elements else { unreachable!() };
+                ((elements, entry.key.communicator.unwrap()), entry.count)
+            })
+            .collect();
+        prop_assert_eq!(counted, expected.clone());
+        prop_assert_eq!(ledger.graph_operations(), expected.values().sum::<u64>());
+        prop_assert_eq!(ledger.conditional().values().sum::<u64>(), conditional);
+        for entry in ledger.entries() {
+            let Elements::Exactly(elements) = entry.key.elements else { unreachable!() };
+            prop_assert_eq!(entry.elements, u128::from(elements) * u128::from(entry.count));
+        }
+    }
+
     #[test]
     fn no_operation_is_counted_twice_or_not_at_all(
         calls in prop::collection::vec((0u64..20_000, 0u32..4, -1i32..4), 0..400)

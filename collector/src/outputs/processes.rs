@@ -3,10 +3,11 @@
 
 use super::rows::group_name;
 use crate::collector::{Collector, Departed, Followed};
+use crate::ledger::Launches;
 use crate::process::{Accounting, Life, Process};
 use crate::recording::RecordingState;
 use nccltap_proto::record::UNWOUND;
-use nccltap_proto::{Function, v1};
+use nccltap_proto::{Function, Library, v1};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -50,11 +51,16 @@ pub struct ProcessView {
     pub accounting: Accounting,
     /// Calls per function.
     pub calls: BTreeMap<String, u64>,
-    /// Calls that NCCL refused.
+    /// Launches of CUDA graphs.
+    pub launches: LaunchesView,
+    /// Operations in conditional nodes of graphs that were launched, once per launch and in no other
+    /// count: per operation.
+    pub conditional: BTreeMap<String, u64>,
+    /// Calls that were refused.
     pub failed: Vec<FailedView>,
     /// Communicators, in order of creation.
     pub communicators: Vec<CommunicatorView>,
-    /// Copies of NCCL.
+    /// Copies of NCCL and of the CUDA runtime.
     pub libraries: Vec<LibraryView>,
     /// Trouble the tap stepped around: count per kind.
     pub faults: BTreeMap<String, u64>,
@@ -74,12 +80,27 @@ pub struct ProcessView {
     pub ring_file: String,
 }
 
-/// Calls that NCCL refused, or that did not return.
+/// Launches of CUDA graphs.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct LaunchesView {
+    /// Of graphs with operations of NCCL in them.
+    pub with_operations: u64,
+    /// Of graphs without.
+    pub without: u64,
+    /// Of graphs of which it is not known what is in them.
+    pub unknown: u64,
+    /// Into graphs under capture: nothing was carried out.
+    pub captured: u64,
+    /// Different contents that graphs have.
+    pub manifests: u64,
+}
+
+/// Calls that were refused, or that did not return.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FailedView {
     /// The function.
     pub function: String,
-    /// The `ncclResult_t`, -1 for a call that did not return.
+    /// The `ncclResult_t` or `cudaError_t`, -1 for a call that did not return.
     pub result: i32,
     /// Its name.
     pub name: String,
@@ -112,14 +133,16 @@ pub struct CommunicatorView {
     pub destroyed: bool,
 }
 
-/// One copy of NCCL.
+/// One copy of a library.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LibraryView {
     /// Number within the process.
     pub id: u32,
+    /// `NCCL` or `CUDA runtime`.
+    pub kind: String,
     /// File it was loaded from.
     pub path: String,
-    /// As `ncclGetVersion` gives it.
+    /// As `ncclGetVersion` or `cudaRuntimeGetVersion` gives it.
     pub version: Option<u32>,
     /// Functions the tap stands in front of, by way of a linkage table.
     pub plt: Vec<String>,
@@ -155,6 +178,14 @@ pub struct InFlightView {
     pub seconds: Option<f64>,
     /// When it entered, nanoseconds since 1970.
     pub since_ns: Option<u64>,
+}
+
+/// The name of a result of `function`.
+pub fn result_of(function: Function, result: i32) -> String {
+    match function.library() {
+        Library::CudaRuntime if result >= 0 => format!("cudaError_t {result}"),
+        _ => result_name(result).to_owned(),
+    }
 }
 
 /// NCCL's name of a result code; `unwound` for a call that did not return, `other` for a code that is
@@ -211,6 +242,13 @@ fn view(followed: &Followed) -> ProcessView {
         connected: followed.is_connected(),
         accounting: process.accounting(),
         calls: process.ledger().calls().map(|(f, count)| (f.name().to_owned(), count)).collect(),
+        launches: launches(process),
+        conditional: process
+            .ledger()
+            .conditional()
+            .iter()
+            .map(|(operation, count)| (operation.name().to_owned(), *count))
+            .collect(),
         failed: process
             .ledger()
             .failures()
@@ -218,7 +256,7 @@ fn view(followed: &Followed) -> ProcessView {
             .map(|((function, result), count)| FailedView {
                 function: function.name().to_owned(),
                 result: *result,
-                name: result_name(*result).to_owned(),
+                name: result_of(*function, *result),
                 count: *count,
             })
             .collect(),
@@ -239,6 +277,12 @@ fn view(followed: &Followed) -> ProcessView {
         repeated: timeline.repeated(),
         ring_file: hello.ring_file.clone(),
     }
+}
+
+fn launches(process: &Process) -> LaunchesView {
+    let Launches { with_operations, without, unknown, captured } = process.ledger().launches();
+    let manifests = process.timeline().manifests().len() as u64;
+    LaunchesView { with_operations, without, unknown, captured, manifests }
 }
 
 fn in_flight(process: &Process) -> Vec<InFlightView> {
@@ -280,6 +324,10 @@ fn library(facts: &v1::Library) -> LibraryView {
     };
     LibraryView {
         id: facts.id,
+        kind: match facts.kind() {
+            v1::LibraryKind::CudaRuntime => Library::CudaRuntime.name().to_owned(),
+            v1::LibraryKind::Nccl | v1::LibraryKind::Unspecified => Library::Nccl.name().to_owned(),
+        },
         path: facts.path.clone(),
         version: (facts.version != 0).then_some(facts.version),
         plt: through(|resolved| resolved.plt),

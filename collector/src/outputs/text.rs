@@ -79,7 +79,7 @@ fn line(row: &Row) -> [String; 9] {
         row.peer.map(|peer| peer.to_string()).unwrap_or_default(),
         row.launch.clone(),
         row.phase.clone(),
-        grouped(row.count),
+        format!("{}{}", if row.at_least { ">= " } else { "" }, grouped(row.count)),
         row.message_bytes.map_or_else(unknown, size),
         row.bus_bytes.map_or_else(unknown, size),
     ]
@@ -196,6 +196,8 @@ fn accounting(process: &ProcessView) -> String {
     }
     let _ = write!(text, "; {} operations", grouped(sums.operations));
     for (what, count) in [
+        ("of them in graph launches", sums.graph_operations),
+        ("captured", sums.captured_operations),
         ("refused by NCCL", sums.failed_operations),
         ("simulated", sums.simulated_operations),
         ("waiting for the end of their group", sums.held_operations),
@@ -248,6 +250,21 @@ fn warnings(overview: &Overview) -> Vec<String> {
                 Life::Recovered => format!("{who}: it died inside {function}"),
             });
         }
+        let launches = &process.launches;
+        if launches.unknown > 0 {
+            all.push(format!(
+                "{who}: graphs were launched of which it is not known what they carry out, and that is \
+                 in no count: {} launches",
+                grouped(launches.unknown)
+            ));
+        }
+        for (op, count) in &process.conditional {
+            all.push(format!(
+                "{who}: {op} in conditional nodes of graphs may have run any number of times, and is \
+                 counted as not run: {} of them launched",
+                grouped(*count)
+            ));
+        }
         for failed in &process.failed {
             let (function, name) = (&failed.function, &failed.name);
             let count = grouped(failed.count);
@@ -255,7 +272,7 @@ fn warnings(overview: &Overview) -> Vec<String> {
                 UNWOUND => format!(
                     "{who}: {function} was left by an exception or the end of its thread: {count}"
                 ),
-                _ => format!("{who}: NCCL refused {function} with {name}: {count}"),
+                _ => format!("{who}: {function} was refused with {name}: {count}"),
             });
         }
         for setting in &process.settings_problems {

@@ -3,11 +3,14 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use nccltap_proto::faults::Fault;
 use nccltap_proto::record::{RECORD_SIZE, Record};
-use nccltap_proto::ringfile::{DOOR_DLSYM, DOOR_PLT, RingFile, text};
-use nccltap_proto::{Function, PROTOCOL_VERSION, v1};
+use nccltap_proto::ringfile::{COPIES, DOOR_DLSYM, DOOR_PLT, RingFile, first_copy, text};
+use nccltap_proto::{Function, Library, PROTOCOL_VERSION, v1};
 
 /// Records in one Report: 1 MiB, so that no message is larger than one off the wire may be.
 const RECORDS_PER_REPORT: usize = 16_384;
+
+/// Operations of manifests in one Report, for the same reason.
+const OPERATIONS_PER_REPORT: usize = 16_384;
 
 /// What a process had to say and did not.
 #[derive(Clone, Debug)]
@@ -56,6 +59,7 @@ pub fn left(file: &RingFile<'_>, path: &str, taken: impl Fn(u32) -> Option<u64>)
         communicators: communicators(file),
         ..v1::Report::default()
     }];
+    reports.extend(manifests(file));
     let mut last = v1::Report {
         anchor: Some(header.latest.into()),
         unrecorded: header.unrecorded,
@@ -123,9 +127,39 @@ fn libraries(file: &RingFile<'_>) -> Vec<v1::Library> {
             path: text(&entry.path),
             version: entry.version,
             resolved: resolved.collect(),
+            kind: kind_of(id).into(),
         }
     };
     file.libraries().map(library).collect()
+}
+
+fn kind_of(id: u32) -> v1::LibraryKind {
+    let copies = |kind: &Library| {
+        let first = first_copy(*kind) as u32;
+        (first..first + COPIES as u32).contains(&id)
+    };
+    let kind = Library::ALL.into_iter().find(copies);
+    kind.map_or(v1::LibraryKind::Unspecified, v1::LibraryKind::from)
+}
+
+/// The manifests, in as many reports as they need.
+fn manifests(file: &RingFile<'_>) -> Vec<v1::Report> {
+    let mut reports: Vec<v1::Report> = Vec::new();
+    let mut room = 0;
+    for (id, entry, operations) in file.manifests() {
+        if room < operations.len() || reports.is_empty() {
+            room = OPERATIONS_PER_REPORT;
+            reports.push(v1::Report {
+                anchor: Some(file.header.latest.into()),
+                ..v1::Report::default()
+            });
+        }
+        room = room.saturating_sub(operations.len());
+        if let Some(report) = reports.last_mut() {
+            report.manifests.push(entry.message(id, &operations));
+        }
+    }
+    reports
 }
 
 fn communicators(file: &RingFile<'_>) -> Vec<v1::Communicator> {

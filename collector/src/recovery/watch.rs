@@ -5,8 +5,9 @@ use super::left::{left, owner};
 use crate::collector::{Collector, Followed};
 use crate::ingest::{contract, now_ns};
 use crate::process::{Identity, Life};
+use nccltap_proto::faults::Fault;
 use nccltap_proto::ringfile::{FileHeader, MAGIC, RingFile, text};
-use nccltap_proto::v1::agent_message::Message;
+use nccltap_proto::v1::{self, agent_message::Message};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -92,17 +93,17 @@ impl Recovery {
         }
     }
 
-    /// A stream of the process ended and it had not said Goodbye: if it is dead, its file is taken
-    /// as soon as the kernel lets go of it.
-    pub fn stream_broke_off(&self, followed: &Arc<Followed>) {
-        let path = {
+    /// A stream of the process ended, with a Goodbye or without: once it is dead its file is taken,
+    /// as soon as the kernel lets go of it. A process may call NCCL after its Goodbye, from the
+    /// destructors that run last.
+    pub fn stream_ended(&self, followed: &Arc<Followed>) {
+        let (path, life) = {
             let process = followed.lock();
-            let path = PathBuf::from(&process.hello().ring_file);
-            if process.life() != Life::Running || !path.is_absolute() {
-                return;
-            }
-            path
+            (PathBuf::from(&process.hello().ring_file), process.life())
         };
+        if life == Life::Recovered || !path.is_absolute() {
+            return;
+        }
         if let Some(parent) = path.parent() {
             let mut directories = self.shared.directories.lock();
             if directories.len() < DIRECTORIES {
@@ -113,7 +114,7 @@ impl Recovery {
         tokio::spawn(async move {
             for _ in 0..TRIES {
                 tokio::time::sleep(BETWEEN_TRIES).await;
-                if followed.is_connected() || followed.lock().life() != Life::Running {
+                if followed.is_connected() || followed.lock().life() != life {
                     return;
                 }
                 let (this, path) = (this.clone(), path.clone());
@@ -201,9 +202,13 @@ impl Recovery {
     }
 
     fn tell(&self, identity: &Identity) {
-        tracing::info!("{identity} is dead; what it left is taken");
         let Some(followed) = self.shared.collector.find(identity) else { return };
-        for call in followed.lock().calls_in_flight() {
+        let process = followed.lock();
+        if process.life() != Life::Recovered {
+            return;
+        }
+        tracing::info!("{identity} is dead; what it left is taken");
+        for call in process.calls_in_flight() {
             let name = call.function.map_or("an unknown function", |function| function.name());
             tracing::warn!("{identity} died inside {name} (thread {})", call.thread);
         }
@@ -234,8 +239,9 @@ pub fn take_into(
     let taken = |ring| known.as_ref().and_then(|known| known.lock().timeline().position(ring));
     let mut left = left(file, &path.to_string_lossy(), taken);
     if known.is_some() {
-        // The live stream has told of trouble by name.
-        left.last.last.iter_mut().for_each(|last| last.faults.clear());
+        // A live stream tells of trouble by the names that its tap has for it.
+        let named = |fault: &v1::Fault| Fault::ALL.iter().any(|kind| kind.name() == fault.name);
+        left.last.last.iter_mut().for_each(|last| last.faults.retain(named));
     }
     let impossible = |breach: contract::Breach| FileError::Impossible(breach.to_string());
     contract::hello(&left.hello).map_err(impossible)?;

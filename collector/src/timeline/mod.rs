@@ -6,17 +6,21 @@
 //! - a record that was taken before is discarded, one that is missing is counted as lost;
 //! - a record belongs to the communicator with its handle that was alive when the call began;
 //! - operations inside a group wait for the group's end: if `ncclGroupSimulateEnd` closes it,
-//!   nothing was launched and nothing is told.
+//!   nothing was launched and nothing is told;
+//! - a call that went to a graph under capture carries nothing out; each launch of a graph carries out
+//!   what its manifest says.
 
 mod clock;
 mod communicators;
+mod manifests;
 mod rings;
 
 pub use clock::Clock;
 pub use communicators::{CommunicatorId, Communicators};
+pub use manifests::{Block, Manifest, ManifestId, Manifests};
 pub use rings::HELD_OPERATIONS;
 
-use nccltap_proto::record::{NO_PEER, Record, records};
+use nccltap_proto::record::{NO_MANIFEST, NO_PEER, Record, records};
 use nccltap_proto::{Datatype, Function, Meaning, Operation, v1};
 use rings::Ring;
 use std::collections::BTreeMap;
@@ -31,6 +35,8 @@ const IN_PROGRESS: i32 = 7;
 pub enum Launch {
     /// By a call of its own.
     Eager,
+    /// By the launch of a CUDA graph that it was captured into.
+    Graph,
 }
 
 impl Launch {
@@ -38,6 +44,7 @@ impl Launch {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Eager => "eager",
+            Self::Graph => "graph",
         }
     }
 }
@@ -59,7 +66,7 @@ pub struct OperationCall {
     pub peer: Option<i32>,
     /// How it was launched.
     pub launch: Launch,
-    /// How long the call took on the host, in nanoseconds.
+    /// How long the call took on the host, in nanoseconds. `None` where no call was made for it alone.
     pub duration_ns: Option<u64>,
 }
 
@@ -75,6 +82,25 @@ pub trait Listener {
     fn failed(&mut self, function: Function, result: i32);
     /// Operations of a group that was simulated and not launched.
     fn simulated(&mut self, operations: u64);
+    /// NCCL took an operation into a graph under capture: nothing was carried out.
+    fn captured(&mut self);
+    /// A graph became known that the GPU can launch by itself, whether or not the host ever does.
+    fn launched_by_device(&mut self, manifest: &Manifest);
+    /// A graph was launched, and this is in it.
+    fn launched(&mut self, holds: Holds<'_>, communicators: &Communicators);
+}
+
+/// What is in a graph that was launched.
+#[derive(Clone, Copy, Debug)]
+pub enum Holds<'a> {
+    /// No operation of NCCL.
+    Nothing,
+    /// These operations.
+    Operations(&'a Manifest),
+    /// It is not known.
+    Unknown,
+    /// Whatever it is, it became part of another graph, under capture itself.
+    Captured,
 }
 
 /// The calls of one process, in the order of each of its threads.
@@ -89,6 +115,7 @@ pub struct Timeline {
 struct Reading {
     clock: Clock,
     communicators: Communicators,
+    manifests: Manifests,
     repeated: u64,
     unknown_functions: u64,
     told_before_group_end: u64,
@@ -120,6 +147,7 @@ impl Timeline {
         let reading = Reading {
             clock,
             communicators: Communicators::default(),
+            manifests: Manifests::default(),
             repeated: 0,
             unknown_functions: 0,
             told_before_group_end: 0,
@@ -136,6 +164,13 @@ impl Timeline {
         }
         for communicator in &report.communicators {
             self.reading.communicators.learn(communicator);
+        }
+        for manifest in &report.manifests {
+            if let Some(new) = self.reading.manifests.learn(manifest)
+                && new.device_launch()
+            {
+                listener.launched_by_device(new);
+            }
         }
         for batch in &report.batches {
             self.batch(batch, listener);
@@ -199,6 +234,11 @@ impl Timeline {
         &self.reading.communicators
     }
 
+    /// What the graphs of the process hold.
+    pub fn manifests(&self) -> &Manifests {
+        &self.reading.manifests
+    }
+
     /// The communicator with this handle that was alive at `ticks`.
     pub fn communicator_at(&mut self, handle: u64, ticks: u64) -> Option<CommunicatorId> {
         self.reading.communicators.find(handle, ticks)
@@ -240,6 +280,20 @@ impl Reading {
         listener.call(function);
         let went_through = matches!(record.result, SUCCESS | IN_PROGRESS);
         match function.meaning() {
+            Meaning::Operation(_) if went_through && record.is_captured() => listener.captured(),
+            Meaning::GraphLaunch if record.result == SUCCESS => {
+                let holds = match (record.is_captured(), record.count) {
+                    (true, _) => Holds::Captured,
+                    (false, NO_MANIFEST) => Holds::Nothing,
+                    (false, id) => {
+                        let known = u32::try_from(id).ok().and_then(|id| self.manifests.get(id));
+                        known.map_or(Holds::Unknown, Holds::Operations)
+                    }
+                };
+                listener.launched(holds, &self.communicators);
+            }
+            // CUDA's codes are not NCCL's: none but success means that it was launched.
+            Meaning::GraphLaunch => listener.failed(function, record.result),
             Meaning::Operation(operation) if went_through => {
                 let call = self.operation(function, operation, record);
                 match record.group {
@@ -333,7 +387,7 @@ impl Reading {
 /// Whether `record` ends the outermost group of its thread. The end of an inner group has more than
 /// one group around it and launches nothing.
 fn closes(ring: &Ring, record: &Record) -> bool {
-    record.depth <= 1 && record.group == ring.group
+    record.groups() <= 1 && record.group == ring.group
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ struct Told {
     groups: Vec<usize>,
     failed: Vec<(Function, i32)>,
     simulated: u64,
+    captured: u64,
+    launched: Vec<String>,
 }
 
 impl Listener for Told {
@@ -28,6 +30,20 @@ impl Listener for Told {
     }
     fn simulated(&mut self, operations: u64) {
         self.simulated += operations;
+    }
+    fn captured(&mut self) {
+        self.captured += 1;
+    }
+    fn launched_by_device(&mut self, _: &Manifest) {
+        self.launched.push("by device".to_owned());
+    }
+    fn launched(&mut self, holds: Holds<'_>, _: &Communicators) {
+        self.launched.push(match holds {
+            Holds::Nothing => "nothing".to_owned(),
+            Holds::Operations(manifest) => format!("{} blocks", manifest.blocks().len()),
+            Holds::Unknown => "unknown".to_owned(),
+            Holds::Captured => "captured".to_owned(),
+        });
     }
 }
 
@@ -85,6 +101,7 @@ fn told(records: &[Record]) -> (Told, Timeline) {
     (told, timeline)
 }
 
+use Function::cudaGraphLaunch;
 use Function::{ncclAllReduce, ncclGroupEnd, ncclGroupSimulateEnd, ncclGroupStart, ncclRecv};
 
 #[test]
@@ -166,6 +183,35 @@ fn a_group_larger_than_what_can_be_held_is_told_before_its_end() {
     assert_eq!(told.operations.len(), more);
     assert_eq!(timeline.told_before_group_end(), more as u64);
     assert_eq!(timeline.totals().held, 0);
+}
+
+#[test]
+fn what_goes_to_a_graph_is_not_carried_out_and_not_held_for_its_group() {
+    let depth = nccltap_proto::record::CAPTURED;
+    let alone = Record { depth, ..record(ncclAllReduce, 0, 0) };
+    let grouped = Record { depth: depth | 1, ..record(ncclRecv, 1, 1) };
+    let refused = Record { result: 5, ..alone };
+    let (told, timeline) = told(&[alone, grouped, record(ncclGroupEnd, 1, 1), refused]);
+    assert_eq!((told.captured, told.operations.len(), timeline.totals().held), (2, 0, 0));
+    assert_eq!(told.failed, [(ncclAllReduce, 5)]);
+}
+
+#[test]
+fn a_launch_tells_what_its_manifest_says() {
+    let manifest = |id, device_launch| v1::Manifest { id, device_launch, ..Default::default() };
+    let launch = |count| Record { count, ..record(cudaGraphLaunch, 0, 0) };
+    let (mut told, mut timeline) = (Told::default(), timeline());
+    let refused = Record { result: 700, ..launch(1) };
+    let captured = Record { depth: nccltap_proto::record::CAPTURED, ..launch(1) };
+    let all = [launch(0), launch(1), launch(9), launch(u32::MAX.into()), refused, captured];
+    let first = v1::Report {
+        manifests: vec![manifest(1, false), manifest(2, true), manifest(2, true)],
+        ..report(vec![batch(0, &all)])
+    };
+    timeline.report(&first, &mut told);
+    let expected = ["by device", "nothing", "0 blocks", "unknown", "unknown", "captured"];
+    assert_eq!(told.launched, expected);
+    assert_eq!((told.calls, told.failed), (6, vec![(cudaGraphLaunch, 700)]));
 }
 
 #[test]

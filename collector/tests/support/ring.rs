@@ -1,13 +1,16 @@
 //! Ring files as a process leaves them behind, written by hand.
 
 use bytemuck::{Pod, Zeroable};
+use nccltap_proto::faults::Fault;
 use nccltap_proto::record::{RECORD_SIZE, Record};
 use nccltap_proto::ringfile::*;
+use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 
 pub const LAYOUT: Layout = Layout { rings: 2, ring_records: 64 };
 
 /// What one ring of a dead process holds.
+#[derive(Default)]
 pub struct Ring<'a> {
     pub records: &'a [Record],
     pub tail: u64,
@@ -59,6 +62,13 @@ pub fn write(dir: &Path, pid: u32, ring: &Ring<'_>) -> PathBuf {
     let path = dir.join(format!("{FILE_PREFIX}{pid}-{:x}{FILE_SUFFIX}", header.instance));
     std::fs::write(&path, bytes).expect("the ring file is written");
     path
+}
+
+/// Notes in the ring file at `path` that a kind of trouble has occurred so often.
+pub fn note_fault(path: &Path, fault: Fault, count: u64) {
+    let mut bytes = std::fs::read(path).expect("the ring file is there");
+    put(&mut bytes, offset_of!(FileHeader, faults) + 8 * fault as usize, &count);
+    std::fs::write(path, bytes).expect("the ring file is written");
 }
 
 fn put<T: Pod>(bytes: &mut [u8], offset: usize, value: &T) {

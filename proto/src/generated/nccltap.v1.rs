@@ -144,7 +144,7 @@ pub struct Report {
     /// Now.
     #[prost(message, optional, tag = "2")]
     pub anchor: ::core::option::Option<Anchor>,
-    /// Copies of NCCL that are new or have changed since they were last sent on this stream.
+    /// Copies of libraries that are new or have changed since they were last sent on this stream.
     #[prost(message, repeated, tag = "3")]
     pub libraries: ::prost::alloc::vec::Vec<Library>,
     /// Communicators that are new or have changed since they were last sent on this stream. A
@@ -166,6 +166,10 @@ pub struct Report {
     /// Calls that were made but recorded in no ring, because no ring could be had: cumulative.
     #[prost(uint64, tag = "9")]
     pub unrecorded: u64,
+    /// Manifests that are new since they were last sent on this stream. A manifest always comes before,
+    /// or in the same Report as, the first launch that names it, and after the communicators it names.
+    #[prost(message, repeated, tag = "10")]
+    pub manifests: ::prost::alloc::vec::Vec<Manifest>,
 }
 /// Consecutive completed records of one ring.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -222,7 +226,54 @@ pub struct Fault {
     #[prost(uint64, tag = "2")]
     pub count: u64,
 }
-/// One copy of NCCL in the process.
+/// What one launch of a CUDA graph carries out: the operations of NCCL that were captured into it, or
+/// into graphs that are part of it. Operations that are repeated are stated once. Graphs that carry
+/// out the same share one manifest; a manifest never changes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Manifest {
+    /// Number within the process, from 1: `count` of a launch's record.
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+    /// The operations, in the order in which each kind of them first appears.
+    #[prost(message, repeated, tag = "2")]
+    pub operations: ::prost::alloc::vec::Vec<ManifestOperation>,
+    /// The GPU can launch the graph by itself: the host's launches are at least those there were.
+    #[prost(bool, tag = "3")]
+    pub device_launch: bool,
+}
+/// One operation of a manifest, as the caller stated it when it was captured.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ManifestOperation {
+    /// Function that was captured, as in Hello.functions.
+    #[prost(uint32, tag = "1")]
+    pub function: u32,
+    /// NCCL's count argument.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    /// ncclDataType_t.
+    #[prost(uint32, tag = "3")]
+    pub datatype: u32,
+    /// `id` of its Communicator. Absent when that is not described.
+    #[prost(uint32, optional, tag = "4")]
+    pub communicator: ::core::option::Option<u32>,
+    /// Peer or root, -1 when it has none.
+    #[prost(int32, tag = "5")]
+    pub peer: i32,
+    /// ncclRedOp_t, 0 when it has none.
+    #[prost(int32, tag = "6")]
+    pub reduction: i32,
+    /// The same for operations that were issued in one group, which follow each other. 0 outside of groups.
+    #[prost(uint32, tag = "7")]
+    pub group: u32,
+    /// How often one launch carries it out; the same for all operations of a group.
+    #[prost(uint32, tag = "8")]
+    pub times: u32,
+    /// It is inside a conditional node: how often it is carried out, if at all, only the GPU knows, and
+    /// `times` is how often it stands there.
+    #[prost(bool, tag = "9")]
+    pub conditional: bool,
+}
+/// One copy of a library in the process.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Library {
     /// The number in `library` of a Communicator, from 0.
@@ -231,14 +282,18 @@ pub struct Library {
     /// File it was loaded from.
     #[prost(string, tag = "2")]
     pub path: ::prost::alloc::string::String,
-    /// As ncclGetVersion gives it, e.g. 22105 for 2.21.5. 0 when not known.
+    /// As ncclGetVersion gives it, e.g. 22105 for 2.21.5, or cudaRuntimeGetVersion, e.g. 12040 for 12.4.
+    /// 0 when not known.
     #[prost(uint32, tag = "3")]
     pub version: u32,
     /// Functions of this copy that the tap has resolved, and by which door.
     #[prost(message, repeated, tag = "4")]
     pub resolved: ::prost::alloc::vec::Vec<Resolved>,
+    /// Which library it is a copy of.
+    #[prost(enumeration = "LibraryKind", tag = "5")]
+    pub kind: i32,
 }
-/// One function of one copy of NCCL that the tap stands in front of.
+/// One function of one copy of a library that the tap stands in front of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Resolved {
     /// The function, as in Hello.functions.
@@ -409,6 +464,38 @@ impl Encoding {
         match value {
             "ENCODING_UNSPECIFIED" => Some(Self::Unspecified),
             "ENCODING_RAW64" => Some(Self::Raw64),
+            _ => None,
+        }
+    }
+}
+/// A library whose functions the tap wraps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum LibraryKind {
+    Unspecified = 0,
+    /// libnccl.so.
+    Nccl = 1,
+    /// libcudart.so.
+    CudaRuntime = 2,
+}
+impl LibraryKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LIBRARY_KIND_UNSPECIFIED",
+            Self::Nccl => "LIBRARY_KIND_NCCL",
+            Self::CudaRuntime => "LIBRARY_KIND_CUDA_RUNTIME",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LIBRARY_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "LIBRARY_KIND_NCCL" => Some(Self::Nccl),
+            "LIBRARY_KIND_CUDA_RUNTIME" => Some(Self::CudaRuntime),
             _ => None,
         }
     }

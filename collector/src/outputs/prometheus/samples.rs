@@ -4,7 +4,7 @@ use super::table::Metric;
 use crate::collector::{Collector, Followed};
 use crate::ledger::bytes::{bus_bytes, message_bytes};
 use crate::ledger::{Durations, Elements, Key, Series, Sizes};
-use crate::outputs::processes::result_name;
+use crate::outputs::processes::result_of;
 use crate::outputs::rows::{Place, group_name};
 use crate::process::{Accounting, Life, Process};
 use nccltap_proto::Datatype;
@@ -81,6 +81,7 @@ pub fn samples(collector: &Collector, admitted: &mut Admitted) -> Samples {
         let who = Who { job: &process.facts().job, host: &process.facts().host };
         operations(&mut samples, who, &process, admitted, &mut folded);
         in_flight(&mut samples, who, &process);
+        graphs(&mut samples, who, &process);
         records(&mut samples, who, &process.accounting());
         trouble(&mut samples, who, &process);
     }
@@ -196,7 +197,9 @@ fn operations(
     for (labels, count) in by_place {
         samples.level(Metric::GroupOperationIndex, labels, |level| level + count as f64);
     }
-    for (series, durations) in process.ledger().series() {
+    // No call is made for an operation of a graph alone, so it has no duration.
+    let timed = process.ledger().series().iter().filter(|(_, durations)| durations.count() > 0);
+    for (series, durations) in timed {
         let new = || Value::Durations(Durations::default());
         let labels = labels_of(series);
         if let Value::Durations(all) = samples.at(Metric::OperationSeconds, labels, new) {
@@ -224,6 +227,24 @@ fn in_flight(samples: &mut Samples, who: Who<'_>, process: &Process) {
     }
 }
 
+fn graphs(samples: &mut Samples, who: Who<'_>, process: &Process) {
+    let ledger = process.ledger();
+    let launches = ledger.launches();
+    samples.count(Metric::CapturedOperations, who.labels([]), ledger.captured());
+    for (holds, count) in [
+        ("operations", launches.with_operations),
+        ("nothing", launches.without),
+        ("unknown", launches.unknown),
+        ("captured", launches.captured),
+    ] {
+        samples.count(Metric::GraphLaunches, who.labels([holds.to_owned()]), count);
+    }
+    for (operation, count) in ledger.conditional() {
+        let labels = who.labels([operation.name().to_owned()]);
+        samples.count(Metric::ConditionalOperations, labels, *count);
+    }
+}
+
 fn records(samples: &mut Samples, who: Who<'_>, accounting: &Accounting) {
     for (fate, count) in
         [("seen", accounting.seen), ("before", accounting.before), ("lost", accounting.lost)]
@@ -243,7 +264,7 @@ fn records(samples: &mut Samples, who: Who<'_>, accounting: &Accounting) {
 fn trouble(samples: &mut Samples, who: Who<'_>, process: &Process) {
     for ((function, result), count) in process.ledger().failures() {
         let Some(operation) = function.operation() else { continue };
-        let labels = [operation.name().to_owned(), result_name(*result).to_owned()];
+        let labels = [operation.name().to_owned(), result_of(*function, *result)];
         samples.count(Metric::FailedOperations, who.labels(labels), *count);
     }
     for (fault, count) in process.faults() {

@@ -29,6 +29,7 @@ labels! {
     LAUNCH = "launch", "`eager` or `graph`";
     RESULT = "result", "name of the `ncclResult_t`; `unwound` when the call was left by an exception or the end of its thread; `other`";
     FATE = "fate", "`seen`, or why the call is in no count: `before` (taken by an earlier collector) or `lost`";
+    HOLDS = "holds", "`operations`: of NCCL; `nothing`: of NCCL; `unknown`: their operations are in no count; `captured`: it went to a graph under capture, and nothing was carried out";
     WHY = "why", "`ring_full` or `no_ring`";
     FAULT = "fault", "kind of trouble, explained in proto/src/faults.rs";
     STATE = "state", "`connected`, `disconnected`, `ended`, `recovered` (died, and its ring file was read) or `departed` (made room for others)";
@@ -93,7 +94,7 @@ macro_rules! metrics {
 
 metrics! {
     Operations = Counter "nccltap_operations" [JOB, HOST, GROUP, RANK, OP, PHASE, PATH, LAUNCH]
-        "Operations that NCCL took, as each rank issued them.";
+        "Operations that NCCL took, as each rank issued them, or as launches of CUDA graphs carried them out.";
     MessageBytes = Counter "nccltap_message_bytes" [JOB, HOST, GROUP, RANK, OP, PHASE, PATH, LAUNCH]
         "Bytes of those operations as each rank stated them: NCCL's count argument x element size.";
     BusBytes = Counter "nccltap_bus_bytes" [JOB, HOST, GROUP, RANK, OP, PHASE, PATH, LAUNCH]
@@ -101,7 +102,7 @@ metrics! {
     MessageSize = Histogram "nccltap_message_size_bytes" [JOB, HOST, GROUP, RANK, OP, PHASE, PATH, LAUNCH]
         "Message bytes of single operations, by powers of two.";
     OperationSeconds = Histogram "nccltap_operation_seconds" [JOB, HOST, GROUP, RANK, OP, PHASE, PATH, LAUNCH]
-        "Seconds a call of NCCL took on the host. The transfer itself goes on on the GPU and is not in it.";
+        "Seconds a call of NCCL took on the host. The transfer itself goes on on the GPU and is not in it. Operations of graphs are not in it: no call is made for them.";
     GroupOperationIndex = Gauge "nccltap_group_operation_index" [JOB, HOST, GROUP, RANK]
         "Collectives a rank has issued on a communicator so far: grouped operations that are one collective count as one. The rank whose index stays behind that of its group is the late one.";
     OperationInFlightSeconds = Gauge "nccltap_operation_in_flight_seconds" [JOB, HOST, GROUP, RANK, OP]
@@ -110,6 +111,12 @@ metrics! {
         "Operations that NCCL refused with an error, or that did not return. They are in no other count of operations.";
     SimulatedOperations = Counter "nccltap_simulated_operations" [JOB, HOST]
         "Operations of groups that ncclGroupSimulateEnd closed: never launched, in no other count.";
+    CapturedOperations = Counter "nccltap_captured_operations" [JOB, HOST]
+        "Calls of operations that were captured into CUDA graphs: carried out by no call, and counted by the launches.";
+    GraphLaunches = Counter "nccltap_graph_launches" [JOB, HOST, HOLDS]
+        "Launches of CUDA graphs by what they hold. Operations that launches carried out have the label launch=\"graph\".";
+    ConditionalOperations = Counter "nccltap_conditional_operations" [JOB, HOST, OP]
+        "Operations in conditional nodes of graphs, once per launch: only the GPU knows how often they ran. They are in no other count, so that counts of the same op are lower bounds.";
     Records = Counter "nccltap_records" [JOB, HOST, FATE]
         "Recorded calls of wrapped functions by what became of them.";
     RecordsPending = Gauge "nccltap_records_pending" [JOB, HOST]

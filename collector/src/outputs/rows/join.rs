@@ -2,6 +2,7 @@
 
 use super::{RowKey, Sums, Table, What};
 use crate::ledger::{Collective, Elements};
+use crate::timeline::Launch;
 use nccltap_proto::{Datatype, Operation};
 use std::collections::HashMap;
 
@@ -37,14 +38,15 @@ impl Table {
                 let together = at_root(What::Merged(root_side), Some(root));
                 let plain = at_root(What::Operation(fan), key.rank);
                 let part = together.min(sums.count.saturating_sub(plain));
-                let moved = Sums { count: part, elements: u128::from(elements) * u128::from(part) };
+                let elements = u128::from(elements) * u128::from(part);
+                let moved = Sums { count: part, elements, at_least: false };
                 if let Some(rest) = self.rows.get_mut(&key) {
                     rest.count -= moved.count;
                     rest.elements -= moved.elements;
                 }
                 self.count(RowKey { what: What::Merged(root_side), ..key }, moved);
             }
-            self.rows.retain(|_, sums| sums.count > 0);
+            self.rows.retain(|_, sums| sums.is_said());
         }
     }
 
@@ -67,6 +69,7 @@ struct PlaceKey {
     peer: Option<i32>,
     dtype: Option<Datatype>,
     elements: Elements,
+    launch: Launch,
 }
 
 impl PlaceKey {
@@ -78,6 +81,7 @@ impl PlaceKey {
             peer: key.peer,
             dtype: key.dtype,
             elements: key.elements,
+            launch: key.launch,
         }
     }
 }

@@ -75,6 +75,10 @@ pub struct Row {
     pub ranks_in_group: Option<u32>,
     /// How many.
     pub count: u64,
+    /// Present, and true, where `count` is a lower bound: the operation also stands in graphs that the GPU
+    /// launches by itself, or in conditional nodes, and only the GPU knows how often those run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
     /// Sum over `count` of elements x element size, as this rank stated them.
     pub message_bytes: Option<u64>,
     /// Sum over `count` of what this rank sends through its link at best.
@@ -118,6 +122,14 @@ struct RowKey {
 struct Sums {
     count: u64,
     elements: u128,
+    at_least: bool,
+}
+
+impl Sums {
+    /// Whether there is anything to say: none at all is, where there may have been some.
+    const fn is_said(&self) -> bool {
+        self.count > 0 || self.at_least
+    }
 }
 
 /// One rank's place in its group.
@@ -200,7 +212,7 @@ impl Table {
             };
             let place = Place::of(process, entry.key.communicator);
             let key = key(place, entry, What::Operation(entry.key.operation));
-            self.count(key, Sums { count, elements });
+            self.count(key, Sums { count, elements, at_least: entry.at_least });
         }
         if view == View::Operations {
             return;
@@ -217,20 +229,21 @@ impl Table {
                 dtype: Some(merged.datatype),
                 elements: Elements::Exactly(merged.elements),
                 peer: merged.root,
-                launch: Launch::Eager,
+                launch: merged.launch,
                 phase: Phase::Unknown,
                 path: Path::Nccl,
             };
             let elements = u128::from(merged.elements) * u128::from(count);
-            self.count(key, Sums { count, elements });
+            self.count(key, Sums { count, elements, at_least: false });
         }
     }
 
     fn count(&mut self, key: RowKey, more: Sums) {
-        if more.count > 0 {
+        if more.is_said() {
             let sums = self.rows.entry(key).or_default();
             sums.count += more.count;
             sums.elements += more.elements;
+            sums.at_least |= more.at_least;
         }
     }
 }
@@ -268,6 +281,7 @@ fn row(key: RowKey, sums: Sums, view: View) -> Row {
         peer: key.peer,
         ranks_in_group: key.ranks_in_group,
         count: sums.count,
+        at_least: sums.at_least,
         message_bytes: message.map(saturated),
         bus_bytes: bus.map(saturated),
     }

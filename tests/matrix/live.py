@@ -3,7 +3,8 @@
 
 usage: live.py [SECONDS]        fails when a call took longer than SECONDS (default: 1)
 
-Needs what tests/vllm/run.sh has built, and NCCLTAP_REHEARSAL_PROTOTYPE as it does. Runs TP=2 and asks /metrics of the collector
+Needs a simulated CUDA stack that logs the time of each call, which the one of this repository does not: NCCLTAP_REHEARSAL_PROTOTYPE names
+its folder. Runs TP=2 and asks /metrics of the collector
 ten times a second for as long as vLLM runs. Both sides' times are CLOCK_MONOTONIC of this machine.
 """
 
@@ -23,6 +24,15 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SIMULATOR = Path(os.environ.get("NCCLTAP_REHEARSAL_PROTOTYPE") or ROOT / "target/rehearsal")
 BINARY = ROOT / "target/release/nccltap"
+ENGINE = json.dumps(
+    dict(
+        model=f"{SIMULATOR}/models/llama-3.1-8b",
+        tensor_parallel_size=2,
+        distributed_executor_backend="mp",
+        enforce_eager=True,
+        disable_custom_all_reduce=True,
+    )
+)
 SERIES = re.compile(r'^nccltap_operations_total\{.*?rank="(\d+)".*\} (\d+)$', re.MULTILINE)
 
 
@@ -64,11 +74,11 @@ def main(bound: float) -> int:
             http = dict(field.split("=", 1) for field in collector.stdout.readline().split()[1:])["http"]
             command = (
                 'source "$1/env.sh"; export SIMNCCL_LOG_DIR="$2/simulator" VLLM_USE_V1=0 NCCLTAP_RING_DIR="$2/rings"; '
-                'exec "$3" run --quiet --collector "unix:$2/sock" -- python "$4" "$1/models/llama-3.1-8b" 2 1'
+                'exec "$3" run --quiet --collector "unix:$2/sock" -- python "$4" 128 1 "$5"'
             )
             with (folder / "output.txt").open("w") as output:
                 vllm = subprocess.Popen(
-                    ["bash", "-c", command, "bash", SIMULATOR, folder, BINARY, HERE / "generate.py"],
+                    ["bash", "-c", command, "bash", SIMULATOR, folder, BINARY, HERE / "generate.py", ENGINE],
                     stdout=output,
                     stderr=subprocess.STDOUT,
                 )

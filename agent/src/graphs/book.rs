@@ -1,0 +1,511 @@
+//! Captures, graphs and executables: what each of them holds. Pure; handles are mere numbers here.
+//!
+//! A graph that holds nothing of NCCL's is not in the book, and neither is one that the tap did not see
+//! being made: both carry out nothing that could be counted. Once something had to be left out for
+//! want of room, such a graph may be the one, and what it holds counts as not known.
+
+use super::manifest::Manifest;
+use nccltap_proto::ringfile::ManifestOperation;
+use std::collections::HashMap;
+
+/// Graphs, captures, or executables with graphs in their nodes, that are alive at once.
+pub(crate) const MOST: usize = 65_536;
+
+/// Operations of one open group.
+const LARGEST_GROUP: usize = 65_536;
+
+/// Graphs inside graphs are followed so deep.
+const DEEPEST: u32 = 32;
+
+/// A `cudaGraph_t`.
+pub(crate) type Graph = u64;
+/// A `cudaGraphNode_t`.
+pub(crate) type Node = u64;
+/// A `cudaGraphExec_t`.
+pub(crate) type Executable = u64;
+/// What CUDA numbers a capture by.
+pub(crate) type Capture = u64;
+
+/// There was no room to follow one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// Everything that is alive.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    captures: HashMap<Capture, Manifest>,
+    /// The streams that captures began on: they end there.
+    origins: HashMap<u64, Origin>,
+    graphs: HashMap<Graph, Content>,
+    /// Operations of groups that are still open, by number of the group.
+    groups: HashMap<u32, Vec<(Capture, ManifestOperation)>>,
+    /// What executables hold whose nodes can be given other graphs.
+    executables: HashMap<Executable, Content>,
+    /// Something had no room.
+    left_out: bool,
+}
+
+/// How a capture began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// What CUDA numbers it by.
+    pub(crate) capture: Capture,
+    /// The graph whose content it replaces.
+    pub(crate) replaces: Option<Graph>,
+}
+
+/// What a graph or an executable holds.
+#[derive(Clone, Debug, Default)]
+struct Content {
+    own: Manifest,
+    parts: Vec<Part>,
+}
+
+/// A node that is made of graphs.
+#[derive(Clone, Debug)]
+struct Part {
+    node: Node,
+    holds: Holds,
+}
+
+#[derive(Clone, Debug)]
+enum Holds {
+    /// A copy of a graph, as it stood.
+    Copy(Manifest),
+    /// A graph that belongs to the node, and may still change.
+    Owned(Graph),
+    /// Graphs of which the GPU chooses one, or none, or one again and again.
+    Condition(Vec<Graph>),
+}
+
+impl Content {
+    fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.own.is_complete() && self.parts.is_empty()
+    }
+}
+
+impl Book {
+    /// A capture has begun on `stream`.
+    pub(crate) fn begin(&mut self, stream: u64, origin: Origin) -> Result<(), Full> {
+        self.room(self.origins.len())?;
+        self.origins.insert(stream, origin);
+        Ok(())
+    }
+
+    /// The capture that began on `stream`, which is about to end.
+    pub(crate) fn take_origin(&mut self, stream: u64) -> Option<Origin> {
+        self.origins.remove(&stream)
+    }
+
+    /// An operation was captured, in the open group of this number, or in none (0).
+    pub(crate) fn captured(
+        &mut self,
+        capture: Capture,
+        operation: ManifestOperation,
+        group: u32,
+    ) -> Result<(), Full> {
+        if group == 0 {
+            self.capture(capture)?.add(vec![operation]);
+            return Ok(());
+        }
+        self.room(self.groups.len())?;
+        let operations = self.groups.entry(group).or_default();
+        if operations.len() >= LARGEST_GROUP {
+            self.capture(capture)?.spoil();
+            return Err(Full);
+        }
+        operations.push((capture, operation));
+        Ok(())
+    }
+
+    /// A group has ended, and NCCL has launched what was in it, or not.
+    pub(crate) fn group_ended(&mut self, group: u32, launched: bool) -> Result<(), Full> {
+        let mut rest = self.groups.remove(&group).unwrap_or_default();
+        while launched && let Some((capture, _)) = rest.first() {
+            let capture = *capture;
+            let (here, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|c| c.0 == capture);
+            rest = others;
+            self.capture(capture)?.add(here.into_iter().map(|(_, operation)| operation).collect());
+        }
+        Ok(())
+    }
+
+    /// A graph that was launched on a capturing stream has become part of that capture.
+    pub(crate) fn launched_into(
+        &mut self,
+        capture: Capture,
+        manifest: Option<&Manifest>,
+    ) -> Result<(), Full> {
+        let content = self.capture(capture)?;
+        match manifest {
+            Some(manifest) => content.extend(manifest, false),
+            None => content.spoil(),
+        }
+        Ok(())
+    }
+
+    /// A capture has ended. Where that failed, there is no graph, and what it held is nobody's.
+    pub(crate) fn end(&mut self, origin: Origin, graph: Option<Graph>) -> Result<(), Full> {
+        let captured = self.captures.remove(&origin.capture).unwrap_or_default();
+        let Some(graph) = graph else { return Ok(()) };
+        if origin.replaces.is_some()
+            && let Some(content) = self.graphs.get_mut(&graph)
+        {
+            content.own = Manifest::default();
+        }
+        if captured.is_empty() && captured.is_complete() {
+            return Ok(());
+        }
+        self.graph(graph)?.own.extend(&captured, false);
+        Ok(())
+    }
+
+    /// `clone` holds what `graph` holds, from now on for itself.
+    pub(crate) fn clone_graph(&mut self, clone: Graph, graph: Graph) -> Result<(), Full> {
+        self.graphs.remove(&clone);
+        let manifest = self.manifest_of(graph);
+        if manifest.is_empty() && manifest.is_complete() {
+            return Ok(());
+        }
+        self.graph(clone)?.own = manifest;
+        Ok(())
+    }
+
+    /// `node` of `graph` is a copy of `child`.
+    pub(crate) fn add_copy(&mut self, graph: Graph, node: Node, child: Graph) -> Result<(), Full> {
+        let manifest = self.manifest_of(child);
+        self.add(graph, Part { node, holds: Holds::Copy(manifest) })
+    }
+
+    /// `child` has become a part of `node` of `graph`.
+    pub(crate) fn add_owned(&mut self, graph: Graph, node: Node, child: Graph) -> Result<(), Full> {
+        self.add(graph, Part { node, holds: Holds::Owned(child) })
+    }
+
+    /// `node` of `graph` is a condition, with `bodies` that the GPU chooses from.
+    pub(crate) fn add_condition(
+        &mut self,
+        graph: Graph,
+        node: Node,
+        bodies: Vec<Graph>,
+    ) -> Result<(), Full> {
+        for body in &bodies {
+            self.graphs.remove(body);
+        }
+        self.add(graph, Part { node, holds: Holds::Condition(bodies) })
+    }
+
+    fn add(&mut self, graph: Graph, part: Part) -> Result<(), Full> {
+        let content = self.graph(graph)?;
+        if content.parts.len() >= MOST {
+            content.own.spoil();
+            return Err(Full);
+        }
+        content.parts.push(part);
+        Ok(())
+    }
+
+    /// A node is gone from its graph.
+    pub(crate) fn destroy_node(&mut self, node: Node) {
+        let mut gone = Vec::new();
+        for content in self.graphs.values_mut() {
+            content.parts.retain(|part| {
+                let stays = part.node != node;
+                if !stays {
+                    gone.extend(part.holds.graphs());
+                }
+                stays
+            });
+        }
+        gone.into_iter().for_each(|graph| self.destroy(graph));
+    }
+
+    /// A graph is gone, with the graphs that belong to its nodes. Its handle may soon be another's.
+    pub(crate) fn destroy(&mut self, graph: Graph) {
+        let mut gone = vec![graph];
+        while let Some(graph) = gone.pop() {
+            if let Some(content) = self.graphs.remove(&graph) {
+                gone.extend(content.parts.iter().flat_map(|part| part.holds.graphs()));
+            }
+        }
+    }
+
+    /// An executable is made of `graph` as it stands, or is given what that holds. Says what a launch
+    /// carries out from now on.
+    pub(crate) fn instantiate(&mut self, executable: Executable, graph: Graph) -> Manifest {
+        let manifest = self.manifest_of(graph);
+        self.executables.remove(&executable);
+        // Few executables ever get another graph for one of their nodes, and only those with parts can.
+        let parts = self.graphs.get(&graph).map_or(0, |content| content.parts.len());
+        if parts > 0 && self.executables.len() < MOST {
+            let content = self.snapshot(graph);
+            self.executables.insert(executable, content);
+        }
+        manifest
+    }
+
+    /// A node of an executable is given what `child` holds. Says what a launch carries out from now on.
+    pub(crate) fn set_child(
+        &mut self,
+        executable: Executable,
+        node: Node,
+        child: Graph,
+    ) -> Option<Manifest> {
+        let manifest = self.manifest_of(child);
+        let content = self.executables.get_mut(&executable)?;
+        let part = content.parts.iter_mut().find(|part| part.node == node)?;
+        part.holds = Holds::Copy(manifest);
+        let content = content.clone();
+        Some(self.sum(&content, 0))
+    }
+
+    /// An executable is gone. Its handle may soon be another's.
+    pub(crate) fn destroy_executable(&mut self, executable: Executable) {
+        self.executables.remove(&executable);
+    }
+
+    /// What `graph` holds, its parts with it.
+    fn manifest_of(&self, graph: Graph) -> Manifest {
+        self.manifest_at(graph, 0)
+    }
+
+    fn manifest_at(&self, graph: Graph, depth: u32) -> Manifest {
+        match self.graphs.get(&graph) {
+            Some(content) => self.sum(content, depth),
+            None => {
+                let mut nothing = Manifest::default();
+                if self.left_out {
+                    nothing.spoil();
+                }
+                nothing
+            }
+        }
+    }
+
+    fn sum(&self, content: &Content, depth: u32) -> Manifest {
+        let mut sum = content.own.clone();
+        if depth >= DEEPEST {
+            sum.spoil();
+            return sum;
+        }
+        for part in &content.parts {
+            match &part.holds {
+                Holds::Copy(manifest) => sum.extend(manifest, false),
+                Holds::Owned(graph) => sum.extend(&self.manifest_at(*graph, depth + 1), false),
+                Holds::Condition(bodies) => {
+                    for body in bodies {
+                        sum.extend(&self.manifest_at(*body, depth + 1), true);
+                    }
+                }
+            }
+        }
+        sum
+    }
+
+    /// What `graph` holds, each of its parts as it stands.
+    fn snapshot(&self, graph: Graph) -> Content {
+        let Some(content) = self.graphs.get(&graph) else { return Content::default() };
+        let part = |part: &Part| {
+            let alone = Content { own: Manifest::default(), parts: vec![part.clone()] };
+            Part { node: part.node, holds: Holds::Copy(self.sum(&alone, 0)) }
+        };
+        Content { own: content.own.clone(), parts: content.parts.iter().map(part).collect() }
+    }
+
+    fn capture(&mut self, capture: Capture) -> Result<&mut Manifest, Full> {
+        if !self.captures.contains_key(&capture) {
+            self.room(self.captures.len())?;
+        }
+        Ok(self.captures.entry(capture).or_default())
+    }
+
+    fn graph(&mut self, graph: Graph) -> Result<&mut Content, Full> {
+        if !self.graphs.contains_key(&graph) {
+            if self.graphs.len() >= MOST {
+                self.graphs.retain(|_, content| !content.is_empty());
+            }
+            self.room(self.graphs.len())?;
+        }
+        Ok(self.graphs.entry(graph).or_default())
+    }
+
+    fn room(&mut self, used: usize) -> Result<(), Full> {
+        if used < MOST {
+            return Ok(());
+        }
+        self.left_out = true;
+        Err(Full)
+    }
+}
+
+impl Holds {
+    /// The graphs that end with the node.
+    fn graphs(&self) -> Vec<Graph> {
+        match self {
+            Self::Copy(_) => Vec::new(),
+            Self::Owned(graph) => vec![*graph],
+            Self::Condition(bodies) => bodies.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manifest::tests::all_reduce;
+    use super::*;
+
+    const STREAM: u64 = 0x5;
+
+    /// Captures these counts into `graph`.
+    fn capture(book: &mut Book, id: Capture, graph: Graph, counts: &[u64]) {
+        let origin = Origin { capture: id, replaces: None };
+        book.begin(STREAM, origin).unwrap();
+        for count in counts {
+            book.captured(id, all_reduce(*count), 0).unwrap();
+        }
+        let origin = book.take_origin(STREAM).unwrap();
+        book.end(origin, Some(graph)).unwrap();
+    }
+
+    /// Count, times and conditional of each entry.
+    fn held(manifest: &Manifest) -> Vec<(u64, u32, bool)> {
+        assert!(manifest.is_complete());
+        manifest.entries().iter().map(|e| (e.count, e.times, e.conditional != 0)).collect()
+    }
+
+    #[test]
+    fn an_executable_holds_what_its_graph_held_when_it_was_made() {
+        let mut book = Book::default();
+        capture(&mut book, 1, 10, &[8, 8, 16]);
+        assert_eq!(held(&book.instantiate(20, 10)), [(8, 2, false), (16, 1, false)]);
+        book.destroy(10);
+        // The handle is another graph's now, and that holds nothing.
+        assert!(book.instantiate(21, 10).is_empty());
+    }
+
+    #[test]
+    fn a_capture_that_fails_leaves_nothing() {
+        let mut book = Book::default();
+        let origin = Origin { capture: 1, replaces: None };
+        book.begin(STREAM, origin).unwrap();
+        book.captured(1, all_reduce(8), 0).unwrap();
+        let origin = book.take_origin(STREAM).unwrap();
+        book.end(origin, None).unwrap();
+        capture(&mut book, 2, 10, &[4]);
+        assert_eq!(held(&book.instantiate(20, 10)), [(4, 1, false)]);
+        assert_eq!(book.captures.len() + book.origins.len(), 0);
+    }
+
+    #[test]
+    fn captures_of_several_threads_do_not_mix() {
+        let mut book = Book::default();
+        book.begin(1, Origin { capture: 1, replaces: None }).unwrap();
+        book.begin(2, Origin { capture: 2, replaces: None }).unwrap();
+        for (id, count) in [(1, 8), (2, 16), (1, 8)] {
+            book.captured(id, all_reduce(count), 0).unwrap();
+        }
+        for (stream, graph) in [(2, 11), (1, 10)] {
+            let origin = book.take_origin(stream).unwrap();
+            book.end(origin, Some(graph)).unwrap();
+        }
+        assert_eq!(held(&book.instantiate(20, 10)), [(8, 2, false)]);
+        assert_eq!(held(&book.instantiate(21, 11)), [(16, 1, false)]);
+    }
+
+    #[test]
+    fn a_group_becomes_part_of_its_captures_when_it_is_launched() {
+        let mut book = Book::default();
+        for (capture, group) in [(1, 7), (2, 7), (1, 8)] {
+            book.captured(capture, all_reduce(8), group).unwrap();
+        }
+        book.captured(1, all_reduce(9), 7).unwrap();
+        book.group_ended(7, true).unwrap();
+        book.group_ended(8, false).unwrap();
+        for capture in [1, 2] {
+            book.end(Origin { capture, replaces: None }, Some(capture + 10)).unwrap();
+        }
+        let one = book.instantiate(20, 11).entries();
+        assert_eq!(one.iter().map(|e| (e.count, e.group)).collect::<Vec<_>>(), [(8, 1), (9, 1)]);
+        assert_eq!(held(&book.instantiate(21, 12)), [(8, 1, false)]);
+    }
+
+    #[test]
+    fn a_child_counts_as_often_as_it_is_a_node_and_as_it_stood_then() {
+        let mut book = Book::default();
+        capture(&mut book, 1, 10, &[8]);
+        capture(&mut book, 2, 11, &[3]);
+        book.add_copy(10, 100, 11).unwrap();
+        book.add_copy(10, 101, 11).unwrap();
+        capture(&mut book, 3, 11, &[5]);
+        assert_eq!(held(&book.instantiate(20, 10)), [(8, 1, false), (3, 2, false)]);
+        book.destroy_node(100);
+        assert_eq!(held(&book.instantiate(20, 10)), [(8, 1, false), (3, 1, false)]);
+        assert_eq!(
+            held(&book.set_child(20, 101, 11).unwrap()),
+            [(8, 1, false), (3, 1, false), (5, 1, false)]
+        );
+        assert!(book.set_child(20, 999, 11).is_none());
+    }
+
+    #[test]
+    fn what_a_condition_holds_is_told_apart_and_may_come_later() {
+        let mut book = Book::default();
+        capture(&mut book, 1, 10, &[8]);
+        book.add_condition(10, 100, vec![50, 51]).unwrap();
+        capture(&mut book, 2, 50, &[4, 4]);
+        capture(&mut book, 3, 51, &[2]);
+        let all = [(8, 1, false), (4, 2, true), (2, 1, true)];
+        assert_eq!(held(&book.instantiate(20, 10)), all);
+        book.clone_graph(12, 10).unwrap();
+        book.destroy(10);
+        assert_eq!(held(&book.instantiate(21, 12)), all);
+        assert!(book.instantiate(22, 50).is_empty(), "the bodies ended with their graph");
+    }
+
+    #[test]
+    fn a_capture_into_a_graph_adds_and_one_that_replaces_replaces() {
+        let mut book = Book::default();
+        capture(&mut book, 1, 10, &[8]);
+        capture(&mut book, 2, 10, &[4]);
+        assert_eq!(held(&book.instantiate(20, 10)), [(8, 1, false), (4, 1, false)]);
+        book.captured(3, all_reduce(2), 0).unwrap();
+        book.end(Origin { capture: 3, replaces: Some(10) }, Some(10)).unwrap();
+        assert_eq!(held(&book.instantiate(20, 10)), [(2, 1, false)]);
+    }
+
+    #[test]
+    fn a_graph_launched_into_a_capture_is_part_of_it() {
+        let mut book = Book::default();
+        capture(&mut book, 1, 10, &[8]);
+        let manifest = book.instantiate(20, 10);
+        book.launched_into(2, Some(&manifest)).unwrap();
+        book.launched_into(2, Some(&manifest)).unwrap();
+        book.end(Origin { capture: 2, replaces: None }, Some(11)).unwrap();
+        assert_eq!(held(&book.instantiate(21, 11)), [(8, 2, false)]);
+        book.launched_into(3, None).unwrap();
+        book.end(Origin { capture: 3, replaces: None }, Some(12)).unwrap();
+        assert!(!book.instantiate(22, 12).is_complete());
+    }
+
+    #[test]
+    fn graphs_that_hold_each_other_come_to_an_end() {
+        let mut book = Book::default();
+        book.add_owned(10, 100, 11).unwrap();
+        book.add_owned(11, 101, 10).unwrap();
+        assert!(!book.instantiate(20, 10).is_complete());
+        book.destroy(10);
+        assert!(book.graphs.is_empty());
+    }
+
+    #[test]
+    fn once_something_had_no_room_an_unknown_graph_is_not_called_empty() {
+        let mut book = Book::default();
+        for graph in 0..MOST as u64 {
+            capture(&mut book, graph, graph, &[1]);
+        }
+        book.captured(1, all_reduce(8), 0).unwrap();
+        assert_eq!(book.end(Origin { capture: 1, replaces: None }, Some(u64::MAX)), Err(Full));
+        assert!(!book.instantiate(1, u64::MAX).is_complete());
+        assert!(book.instantiate(1, 5).is_complete());
+    }
+}

@@ -1,0 +1,90 @@
+//! The environment that an engine is run in.
+
+use super::catalog::Release;
+use super::installed::Engine;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+/// The model's folder, for programs that load it themselves.
+pub const MODEL: &str = "NCCLTAP_REHEARSAL_MODEL";
+
+/// Nothing is asked of the network: models come from this machine, and nobody is told of the run.
+const ALONE: &[(&str, &str)] = &[
+    ("DO_NOT_TRACK", "1"),
+    ("HF_HUB_OFFLINE", "1"),
+    ("TRANSFORMERS_OFFLINE", "1"),
+    ("VLLM_NO_USAGE_STATS", "1"),
+];
+
+/// What engines and compilers keep. What was compiled for a simulated GPU must not come to a real one.
+const CACHES: &[(&str, &str)] = &[
+    ("TORCHINDUCTOR_CACHE_DIR", "inductor"),
+    ("TRITON_CACHE_DIR", "triton"),
+    ("VLLM_CACHE_ROOT", "vllm"),
+    ("VLLM_CONFIG_ROOT", "config"),
+];
+
+/// The variables that an engine runs with. `inherited` gives those of the user, who is not overruled
+/// but where a cache would be spoilt.
+pub fn environment(
+    engine: &Engine,
+    release: &Release,
+    inherited: &dyn Fn(&str) -> Option<OsString>,
+) -> Vec<(&'static str, OsString)> {
+    let own = [ALONE, release.environment].concat();
+    let own = own.iter().filter(|(name, _)| inherited(name).is_none());
+    let mut variables: Vec<_> = own.map(|(name, value)| (*name, OsString::from(value))).collect();
+    let cache = engine.cache();
+    variables.extend(CACHES.iter().map(|(name, folder)| (*name, cache.join(folder).into())));
+    let programs = engine.environment().join("bin");
+    variables.push(("PATH", in_front(&programs, inherited("PATH").as_deref())));
+    variables.push(("VIRTUAL_ENV", engine.environment().into()));
+    variables
+}
+
+/// A list of folders with one more in front.
+pub fn in_front(folder: &Path, folders: Option<&OsStr>) -> OsString {
+    let mut list = folder.as_os_str().to_owned();
+    if let Some(folders) = folders.filter(|folders| !folders.is_empty()) {
+        list.push(":");
+        list.push(folders);
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engines::catalog::Wanted;
+    use crate::engines::installed::Manifest;
+    use std::collections::BTreeMap;
+
+    fn of(inherited: &[(&str, &str)]) -> BTreeMap<&'static str, OsString> {
+        let wanted: Wanted = "vllm==0.20.0".parse().unwrap();
+        let manifest = Manifest {
+            package: "vllm".to_owned(),
+            version: "0.20.0".to_owned(),
+            python: "3.12.1".to_owned(),
+        };
+        let engine = Engine { folder: "/e".into(), manifest };
+        let inherited: BTreeMap<_, _> = inherited.iter().copied().collect();
+        let inherited = |name: &str| inherited.get(name).map(OsString::from);
+        environment(&engine, wanted.like, &inherited).into_iter().collect()
+    }
+
+    #[test]
+    fn programs_of_the_engine_come_first_and_its_caches_are_its_own() {
+        let environment = of(&[("PATH", "/usr/bin"), ("TRITON_CACHE_DIR", "/mine")]);
+        assert_eq!(environment["PATH"], "/e/venv/bin:/usr/bin");
+        assert_eq!(environment["TRITON_CACHE_DIR"], "/e/cache/triton");
+        assert_eq!(environment["VLLM_USE_DEEP_GEMM"], "0");
+        assert_eq!(of(&[])["PATH"], "/e/venv/bin");
+    }
+
+    #[test]
+    fn what_the_user_has_set_stands() {
+        let environment = of(&[("HF_HUB_OFFLINE", "0"), ("VLLM_USE_DEEP_GEMM", "1")]);
+        assert!(!environment.contains_key("HF_HUB_OFFLINE"));
+        assert!(!environment.contains_key("VLLM_USE_DEEP_GEMM"));
+    }
+}

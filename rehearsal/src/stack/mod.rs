@@ -1,0 +1,106 @@
+//! The simulated CUDA stack for one installed engine: every NVIDIA library that its packages ask for.
+//!
+//! [`build`] reads which functions of which libraries the installed wheels ask for (`scan.rs`; never
+//! NVIDIA's own binaries), takes those that are simulated from the objects that this crate carries
+//! (`objects.rs`), and makes stubs of the rest by the table in `kinds.rs`: some may safely do
+//! nothing, the others end the process in one line that names the function, its library and the
+//! caller. `link.rs` makes shared libraries of it, with the names and symbol versions that the wheels
+//! expect, by the C compiler.
+
+mod kinds;
+mod link;
+mod objects;
+mod scan;
+mod versions;
+
+use crate::SWITCH;
+use crate::gpus::GpuProfile;
+use anyhow::Context;
+use scan::Wanted;
+use std::collections::hash_map::DefaultHasher;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+/// The file that says what the libraries beside it were made from.
+const STAMP: &str = "made-from";
+
+/// Simulated libraries, ready to run the engine they were made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// The directory they lie in.
+    pub libraries: PathBuf,
+    /// What to add to `LD_PRELOAD`, after the tap: stand-ins for copies of the CUDA runtime that
+    /// wheels carry under a name of their own.
+    pub preload: Vec<PathBuf>,
+    /// The variables of a process that runs on them, but for `LD_PRELOAD`. `LD_LIBRARY_PATH` has this
+    /// process's own behind the libraries.
+    pub environment: Vec<(&'static str, OsString)>,
+}
+
+/// Makes the simulated libraries for the packages in `site_packages`, in the directory `into`, unless
+/// they were made before and nothing has changed since.
+///
+/// `gpu` is what every device will be; further variables of `common/environment.h` choose how many
+/// devices there are, how much memory they have, and where counts are kept.
+///
+/// # Errors
+/// When the packages cannot be read, there is no PyTorch among them, `into` cannot be written, or the
+/// C compiler (`CC`, else `cc`) cannot be run or refuses.
+pub fn build(site_packages: &Path, into: &Path, gpu: &GpuProfile) -> anyhow::Result<Stack> {
+    let versions = versions::Versions::of(site_packages)?;
+    let files = scan::files(site_packages)?;
+    let stamp = stamp(&files);
+    if fs::read_to_string(into.join(STAMP)).ok().as_deref() != Some(&stamp) {
+        let wanted = Wanted::scan(&files)?;
+        let _ = fs::remove_dir_all(into);
+        fs::create_dir_all(into).with_context(|| format!("{} cannot be made", into.display()))?;
+        link::all(&wanted, into)?;
+        fs::write(into.join(STAMP), stamp)
+            .with_context(|| format!("{} cannot be written", into.display()))?;
+    }
+    Ok(Stack {
+        libraries: into.to_owned(),
+        preload: preload(into)?,
+        environment: environment(into, gpu, &versions),
+    })
+}
+
+/// What the libraries depend on: the files that were scanned, and what this crate carries.
+fn stamp(files: &[scan::File]) -> String {
+    let mut hasher = DefaultHasher::new();
+    files.hash(&mut hasher);
+    objects::ALL.hash(&mut hasher);
+    crate::FILES.map(|file| file.bytes).hash(&mut hasher);
+    kinds::KINDS.hash(&mut hasher);
+    format!("{:016x}\n", hasher.finish())
+}
+
+fn preload(into: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let list = fs::read_to_string(into.join(link::PRELOAD))
+        .with_context(|| format!("{} is not complete; remove it", into.display()))?;
+    Ok(list.lines().map(|name| into.join(name)).collect())
+}
+
+fn environment(
+    into: &Path,
+    gpu: &GpuProfile,
+    versions: &versions::Versions,
+) -> Vec<(&'static str, OsString)> {
+    let mut path = into.as_os_str().to_owned();
+    if let Some(inherited) = env::var_os("LD_LIBRARY_PATH").filter(|path| !path.is_empty()) {
+        path.push(":");
+        path.push(inherited);
+    }
+    vec![
+        (SWITCH.0, SWITCH.1.into()),
+        ("NCCLTAP_REHEARSAL_GPU", gpu.key.into()),
+        ("NCCLTAP_REHEARSAL_CUDA_VERSION", versions.cuda.to_string().into()),
+        ("NCCLTAP_REHEARSAL_CUDNN_VERSION", versions.cudnn.to_string().into()),
+        ("NCCLTAP_REHEARSAL_NCCL_VERSION", versions.nccl.to_string().into()),
+        ("LD_LIBRARY_PATH", path),
+        ("TRITON_LIBCUDA_PATH", into.into()),
+    ]
+}

@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Requests to an unmodified vLLM in this process: 128 prompt tokens each, all at once.
+
+usage: generate.py OUTPUT_TOKENS REQUESTS ENGINE_ARGUMENTS      ENGINE_ARGUMENTS: a JSON object, {"model": FOLDER, ...}
+
+Prints how many tokens each request got.
+"""
+
+import asyncio
+import inspect
+import json
+import os
+import sys
+import time
+
+PROMPT = 128
+
+
+def main(output: int, requests: int, arguments: dict) -> None:
+    import vllm
+
+    arguments = dict(load_format="dummy", skip_tokenizer_init=True, max_model_len=2048, swap_space=0) | arguments
+    known = inspect.signature(vllm.EngineArgs).parameters
+    # Newer releases have no swap space.
+    arguments = {name: value for name, value in arguments.items() if name in known or name != "swap_space"}
+    sampling = vllm.SamplingParams(max_tokens=output, min_tokens=output, ignore_eos=True, detokenize=False, temperature=0)
+    prompts = [{"prompt_token_ids": [5 + (first + i) % 1000 for i in range(PROMPT)]} for first in range(requests)]
+
+    async def generate_in_pipeline():
+        engine = vllm.AsyncLLMEngine.from_engine_args(vllm.AsyncEngineArgs(**arguments, disable_log_requests=True))
+
+        async def one(name, prompt):
+            async for result in engine.generate(prompt, sampling, name):
+                last = result
+            return last
+
+        results = await asyncio.gather(*(one(str(number), prompt) for number, prompt in enumerate(prompts)))
+        engine.shutdown_background_loop()
+        return results
+
+    if arguments.get("pipeline_parallel_size", 1) > 1 and os.environ.get("VLLM_USE_V1") == "0":
+        # The V0 engine runs pipeline parallelism only through its asynchronous face.
+        results = asyncio.run(generate_in_pipeline())
+    else:
+        results = vllm.LLM(**arguments).generate(prompts, sampling, use_tqdm=False)
+    # Simulated ranks do not wait for each other. vLLM kills its workers when this process ends, so let those behind finish.
+    time.sleep(1)
+    print("generated", *(len(result.outputs[0].token_ids) for result in results), flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]))

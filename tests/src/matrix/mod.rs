@@ -1,0 +1,14 @@
+//! Unmodified engines on simulated GPUs, row by row: does the tap's report equal the simulator's
+//! own account, call by call?
+//!
+//! - [`rows`]: what is run;
+//! - [`run`](mod@run): runs a row under `nccltap rehearse`;
+//! - [`verdict`]: what came of it;
+//! - [`paper`]: the tables of the paper, cell by cell;
+//! - [`table`]: verdicts as a table.
+
+pub mod paper;
+pub mod rows;
+pub mod run;
+pub mod table;
+pub mod verdict;

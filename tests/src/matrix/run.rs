@@ -1,0 +1,265 @@
+//! Runs a row under `nccltap rehearse`.
+
+use super::rows::{Row, Way};
+use super::verdict::{Verdict, truth};
+use crate::artifacts::built;
+use crate::tally::Tally;
+use nccltap_rehearsal::COUNTS_DIRECTORY;
+use nccltap_rehearsal::counts::Counts;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde_json::json;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a row may take, engine start included: `NCCLTAP_MATRIX_TIMEOUT` seconds, 900 when unset.
+fn patience() -> Duration {
+    let seconds = std::env::var("NCCLTAP_MATRIX_TIMEOUT").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(900))
+}
+
+/// How long a server may take to end after it was asked to.
+const END_WITHIN: Duration = Duration::from_secs(90);
+
+/// A server's ranks have come to rest when they called nothing for so long.
+const REST: Duration = Duration::from_secs(1);
+
+/// How often a condition is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Runs a row with everything it writes in `folder`, and gives what came of it and what was
+/// reported.
+pub fn run(row: &Row, folder: &Path) -> (Verdict, Tally) {
+    let began = Instant::now();
+    let done = attempt(row, folder);
+    let seconds = began.elapsed().as_secs();
+    match done {
+        Ok((report, counts, resident)) => {
+            let report = Tally::of_report(&report);
+            let verdict = Verdict::of(row.name(), seconds, resident, &report, &truth(&counts));
+            (verdict, report)
+        }
+        Err(why) => (Verdict::failed(row.name(), seconds, why), Tally::default()),
+    }
+}
+
+type Done = (String, Counts, String);
+
+fn attempt(row: &Row, folder: &Path) -> Result<Done, String> {
+    let _ = fs::remove_dir_all(folder);
+    let place = Place { folder };
+    fs::create_dir_all(place.counts()).map_err(|error| format!("{}: {error}", folder.display()))?;
+    match row.way {
+        Way::Offline { requests, output } => offline(row, &place, requests, output)?,
+        Way::Served { requests } => served(row, &place, requests)?,
+    }
+    let report = fs::read_to_string(place.report())
+        .map_err(|error| format!("there is no report: {error}"))?;
+    let counts = Counts::read(&place.counts()).map_err(|error| error.to_string())?;
+    Ok((report, counts, place.resident()))
+}
+
+/// Where a row leaves what it writes.
+struct Place<'a> {
+    folder: &'a Path,
+}
+
+impl Place<'_> {
+    fn counts(&self) -> PathBuf {
+        self.folder.join("counts")
+    }
+
+    fn report(&self) -> PathBuf {
+        self.folder.join("report.json")
+    }
+
+    fn output(&self) -> PathBuf {
+        self.folder.join("output.txt")
+    }
+
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.output()).unwrap_or_default()).into_owned()
+    }
+
+    /// What the closing line of the rehearsal says of memory.
+    fn resident(&self) -> String {
+        let said = self.said();
+        let line = said.lines().rfind(|line| line.starts_with("REHEARSAL: ")).unwrap_or_default();
+        let part = line.split("at most ").nth(1).and_then(|rest| rest.split(" resident").next());
+        part.unwrap_or_default().to_owned()
+    }
+}
+
+fn offline(row: &Row, place: &Place, requests: u32, output: u32) -> Result<(), String> {
+    let arguments = json!({
+        "model": "{model}",
+        "tensor_parallel_size": row.layout.tensor,
+        "pipeline_parallel_size": row.layout.pipeline,
+        "enable_expert_parallel": row.layout.experts,
+        "enforce_eager": !row.graphs,
+        "disable_custom_all_reduce": true,
+    });
+    let mut command = rehearse(row, place);
+    command.arg("python").arg(script("generate.py"));
+    command.args([output.to_string(), requests.to_string(), arguments.to_string()]);
+    let mut rehearsal = Rehearsal::start(command, place)?;
+    let ended = rehearsal.wait(patience())?;
+    let generated = format!("generated{}", format!(" {output}").repeat(requests as usize));
+    if !ended.success() || !place.said().lines().any(|line| line == generated) {
+        return Err(format!("it ended with {ended}; see {}", place.output().display()));
+    }
+    Ok(())
+}
+
+fn served(row: &Row, place: &Place, requests: u32) -> Result<(), String> {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map_err(|error| format!("there is no free port: {error}"))?
+        .port();
+    let mut command = rehearse(row, place);
+    command.args(["vllm", "serve", "{model}", "--host", "127.0.0.1", "--max-model-len", "2048"]);
+    command.args(["--port", &port.to_string(), "--disable-custom-all-reduce"]);
+    command.args(["--tensor-parallel-size", &row.layout.tensor.to_string()]);
+    command.args(["--pipeline-parallel-size", &row.layout.pipeline.to_string()]);
+    if !row.graphs {
+        command.arg("--enforce-eager");
+    }
+    let mut rehearsal = Rehearsal::start(command, place)?;
+    rehearsal.until(patience(), || answers(port))?;
+    let load = Command::new("python3")
+        .arg(script("load.py"))
+        .args([port.to_string(), requests.to_string()])
+        .output()
+        .map_err(|error| format!("python3 cannot be run: {error}"))?;
+    if !load.status.success() {
+        let said = String::from_utf8_lossy(&load.stdout).into_owned();
+        return Err(format!("the requests failed: {}", said.lines().next().unwrap_or("no word")));
+    }
+    rehearsal.rest(place)?;
+    rehearsal.interrupt();
+    // How a server ends that was interrupted is its own affair.
+    rehearsal.wait(END_WITHIN).map(|_| ())
+}
+
+fn rehearse(row: &Row, place: &Place) -> Command {
+    let mut command = Command::new(&built().command);
+    command
+        .env("NCCLTAP_LIBRARY", &built().tap)
+        .env(COUNTS_DIRECTORY, place.counts())
+        .args(["rehearse", "--quiet", "--engine", row.engine, "--model-config", row.model])
+        .args(["--gpus-per-node", &row.gpus().to_string(), "--report"])
+        .arg(place.report());
+    if let Some(version) = row.version {
+        command.env("VLLM_USE_V1", if version { "1" } else { "0" });
+    }
+    command.arg("--");
+    command
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("matrix").join(name)
+}
+
+/// Whether a server says that it is well.
+fn answers(port: u16) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.split_whitespace().nth(1) == Some("200"))
+}
+
+/// A rehearsal that runs; nothing of it is left when it is dropped.
+struct Rehearsal {
+    child: Child,
+}
+
+impl Rehearsal {
+    fn start(mut command: Command, place: &Place) -> Result<Self, String> {
+        let output = File::create(place.output()).map_err(|error| error.to_string())?;
+        let errors = output.try_clone().map_err(|error| error.to_string())?;
+        let child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .spawn()
+            .map_err(|error| format!("nccltap cannot be run: {error}"))?;
+        Ok(Self { child })
+    }
+
+    /// Waits for the end.
+    fn wait(&mut self, within: Duration) -> Result<ExitStatus, String> {
+        let mut ended = None;
+        let child = &mut self.child;
+        wait_until(within, || {
+            ended = child.try_wait().map_err(|error| error.to_string())?;
+            Ok(ended.is_some())
+        })?;
+        ended.ok_or_else(|| "it did not end".to_owned())
+    }
+
+    /// Waits until something holds, as long as the command runs.
+    fn until(&mut self, within: Duration, mut holds: impl FnMut() -> bool) -> Result<(), String> {
+        let child = &mut self.child;
+        wait_until(within, || match child.try_wait() {
+            Ok(None) => Ok(holds()),
+            Ok(Some(ended)) => Err(format!("it ended with {ended} before it served")),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    /// Waits until no rank calls any more: simulated ranks do not wait for each other.
+    fn rest(&mut self, place: &Place) -> Result<(), String> {
+        let total = || Counts::read(&place.counts()).map(|counts| truth(&counts).total()).ok();
+        let mut last = (total(), Instant::now());
+        self.until(patience(), || {
+            let now = total();
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+            last.1.elapsed() >= REST
+        })
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    fn interrupt(&self) {
+        if let Some(pid) = self.pid() {
+            let _ = kill_process(pid, Signal::INT);
+        }
+    }
+}
+
+impl Drop for Rehearsal {
+    fn drop(&mut self) {
+        if let Some(group) = self.pid() {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+fn wait_until(
+    within: Duration,
+    mut holds: impl FnMut() -> Result<bool, String>,
+) -> Result<(), String> {
+    let deadline = Instant::now() + within;
+    while !holds()? {
+        if Instant::now() >= deadline {
+            return Err(format!("it took longer than {} s", within.as_secs()));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
+}
