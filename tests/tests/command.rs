@@ -141,7 +141,8 @@ fn a_tap_without_its_uplink_is_told_of_by_run_and_doctor_and_counted_all_the_sam
     };
     let run = command(&["run", "--"]);
     assert!(run.status.success(), "{}", run.stderr);
-    let warning = format!("warning: {}/libnccltap_uplink.so cannot be read", stage.path().display());
+    let warning =
+        format!("warning: {}/libnccltap_uplink.so cannot be read", stage.path().display());
     assert!(run.stderr.contains(&warning), "{}", run.stderr);
     assert!(run.stderr.contains("made 101 = seen 101 + dropped 0"), "{}", run.stderr);
 
