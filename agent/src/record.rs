@@ -28,7 +28,9 @@ pub(crate) fn begin(function: u16, call: &Call, flags: u8) -> bool {
 pub(crate) fn begin_at(frame: usize, function: u16, call: &Call, flags: u8) -> bool {
     // SAFETY: the reference ends before NCCL is called.
     let state = unsafe { State::current() };
-    if (!state.producer.is_some() || state.frame != 0) && !may_record(state, call, frame) {
+    if (!state.producer.is_some() || state.frame != 0)
+        && !may_record(state, call.communicator, frame)
+    {
         return false;
     }
     let record = Record {
@@ -88,10 +90,10 @@ pub(crate) fn left_behind(state: &mut State) {
 /// Whether a call may be recorded on a thread that has no ring yet, or is inside another call.
 #[cold]
 #[inline(never)]
-fn may_record(state: &mut State, call: &Call, frame: usize) -> bool {
+fn may_record(state: &mut State, communicator: CommunicatorHandle, frame: usize) -> bool {
     let Some(agent) = life::agent() else {
         // Nothing is missed while no communicator exists.
-        if !call.communicator.is_null() && !life::is_off() {
+        if !communicator.is_null() && !life::is_off() {
             faults::count(Fault::BeforeStart);
         }
         return false;

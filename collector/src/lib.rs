@@ -14,6 +14,7 @@
 //!   (counts by key). These three are pure: the same messages give the same counts, live or from a
 //!   recording;
 //! - [`outputs`]: rows, text, metrics, HTTP;
+//! - [`model`]: what should be seen, and whether it was;
 //! - [`server`]: a collector with its sockets, running;
 //! - [`private`]: such a collector for the time of one command, and [`preload`], which brings the
 //!   tap into it;
@@ -31,7 +32,7 @@
 //! | connections | 8,192 ([`ingest::CONNECTIONS`]) | wait to be accepted |
 //! | a message | 4 MiB | its stream is refused |
 //! | processes | 4,096 ([`collector::PROCESSES`]) | those that ended first make room; a sum of their calls stays |
-//! | rings, communicators, copies of NCCL of a process | 1,024, 4,096, 4 | its stream is refused |
+//! | rings, communicators, manifests of a process, and copies of each library | 1,024, 4,096, 4,096, 4 | its stream is refused |
 //! | exact keys of a process | 8,192 ([`ledger::EXACT_KEYS`]) | sizes are powers of two, then without communicator |
 //! | operations held for the end of their group | 65,536 a ring ([`timeline::HELD_OPERATIONS`]) | told at once |
 //! | series of operations in the metrics | 4,096 ([`outputs::prometheus::samples::SERIES`]) | summed as `other` |
@@ -45,6 +46,7 @@ pub mod commands;
 pub mod doctor;
 pub mod ingest;
 pub mod ledger;
+pub mod model;
 pub mod outputs;
 pub mod preload;
 pub mod private;

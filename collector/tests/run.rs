@@ -6,16 +6,23 @@
 
 mod support;
 
+use nccltap_proto::uplink;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use support::nccltap;
 
-/// A library that can be preloaded, and its directory.
+/// A library that can be preloaded, with what says it is an uplink beside it, and their directory.
 fn some_library() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let library = nccltap_rehearsal::install(dir.path()).unwrap().library;
+    let source = dir.path().join("uplink.c");
+    let symbol = uplink::SYMBOL.to_str().unwrap();
+    std::fs::write(&source, format!("unsigned {symbol}[64] = {{{}}};", uplink::VERSION)).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(dir.path().join(uplink::LIBRARY)).arg(&source);
+    assert!(compiler.status().unwrap().success());
     (dir, library)
 }
 

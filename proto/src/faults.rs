@@ -69,8 +69,8 @@ faults! {
     UnknownExecutable = "unknown_executable";
     /// An operation went to a capture that the tap did not see begin, or cannot tell from others.
     UnknownCapture = "unknown_capture";
-    /// A caller reached CUDA's driver for graphs, past the runtime: what it captures and launches so is
-    /// not seen.
+    /// A caller took the driver's own launch of CUDA graphs, past the runtime: what it captures and
+    /// launches by that is not seen.
     DriverGraphs = "driver_graphs";
 }
 

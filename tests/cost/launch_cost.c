@@ -1,18 +1,16 @@
-/* What the tap adds to a launch of a CUDA graph, by the size of the graph, and how many instructions.
+/* What a launch of a CUDA graph takes, by the size of the graph. What the tap adds is the difference to a run
+ * without it.
  *
  *   launch_cost LAUNCHES [OPERATIONS]
  *
- * With OPERATIONS: launches a graph of so many so often, and says nothing (for callgrind). Without: one line per
- * size of graph. The direct launch goes to the runtime's function found by hand, a pointer that the tap does not
- * wrap: dlsym under the name's version, taken before the tap could see it, is not to be had, so the plain figure
- * is that of a run without the tap. Compare the two runs. */
+ * One line per size of graph, in ticks of the time stamp counter, reading it included. With OPERATIONS: launches
+ * one graph of so many, so often, and says nothing, for an instruction count. */
 #define _GNU_SOURCE
 #include "cuda_runtime.h"
 #include "nccl.h"
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <x86intrin.h>
 
 static uint64_t now(void) {

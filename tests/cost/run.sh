@@ -17,18 +17,20 @@ work=$(mktemp -d)
 collector=
 trap '[ -z "$collector" ] || kill "$collector" 2>/dev/null; wait 2>/dev/null; rm -rf "$work"' EXIT
 
-# The simulated NCCL, as the rehearsal crate carries it.
+# The simulated NCCL and CUDA, as the rehearsal crate carries them.
 nccl=$(cargo build --release --message-format=json-render-diagnostics --quiet -p nccltap-rehearsal |
   sed -n 's/.*"reason":"build-script-executed".*nccltap-rehearsal.*"out_dir":"\([^"]*\)".*/\1/p' | tail -n 1)
-cp "$nccl/libnccl.so.2" "$work/"
-cp rehearsal/nccl/nccl.h "$work/"
+cp "$nccl"/libnccl.so.2 "$nccl"/librehearsal.so.1 "$nccl"/libcudart.so.12 "$work/"
+cp rehearsal/nccl/nccl.h rehearsal/cuda/runtime/cuda_runtime.h "$work/"
 for program in call_cost one_call; do
   gcc -O2 -I"$work" -o "$work/$program" "tests/cost/$program.c" -L"$work" -l:libnccl.so.2 -ldl
 done
 for program in dlsym_cost dlsym_calls exec_cost; do
   gcc -O2 -o "$work/$program" "tests/cost/$program.c" -ldl -lm
 done
-export LD_LIBRARY_PATH=$work NCCLTAP_REHEARSAL=1
+gcc -O2 -I"$work" -o "$work/launch_cost" tests/cost/launch_cost.c -L"$work" -l:libnccl.so.2 -l:libcudart.so.12 \
+  -Wl,-rpath-link,"$work"
+export LD_LIBRARY_PATH=$work NCCLTAP_REHEARSAL=1 NCCLTAP_REHEARSAL_SAID=1
 
 start_collector() {
   target/release/nccltap serve --listen "unix:$work/collector.sock" --http 127.0.0.1:0 >"$work/serve" 2>/dev/null &
@@ -48,6 +50,10 @@ start_collector
 echo "== per call, with the drain thread and a collector running"
 tapped "$work/call_cost" "$calls" "$rounds"
 
+echo "== per launch of a CUDA graph, in ticks: without the tap, and with it"
+"$work/launch_cost" "$calls" | sed 's/^/  plain:  /'
+tapped "$work/launch_cost" "$calls" | sed 's/^/  tapped: /'
+
 echo "== look-ups of names that are not ours: glibc's dlsym and the process's in one loop, interleaved"
 "$work/dlsym_cost" 3000 | sed 's/^/  no tap, the noise:  /'
 tapped "$work/dlsym_cost" 3000 | sed 's/^/  with the tap:       /'
@@ -65,5 +71,11 @@ if command -v valgrind >/dev/null; then
   for program in one_call dlsym_calls; do
     plain=$(per_call instructions "$work/$program") with=$(per_call with_tap "$work/$program")
     echo "  $program: plain $plain, tapped $with, added $((with - plain))"
+  done
+  echo "== instructions per launch of a graph, from the difference of 11,000 and 1,000 launches"
+  per_launch() { echo $((($("$@" 11000 "$size") - $("$@" 1000 "$size")) / 10000)); }
+  for size in 1 160; do
+    plain=$(per_launch instructions "$work/launch_cost") with=$(per_launch with_tap "$work/launch_cost")
+    echo "  $size operations: plain $plain, tapped $with, added $((with - plain))"
   done
 fi

@@ -290,6 +290,17 @@ fn a_program_that_takes_cuda_by_dlsym_is_counted_and_copies_are_kept_apart() {
 }
 
 #[test]
+fn a_program_that_takes_graphs_from_the_driver_is_told_of() {
+    let stage = Stage::new();
+    let collector = stage.collector();
+    let driver = hosts::library("driver_graphs");
+    let host = stage.host("driver_graphs", Linkage::Lazy).arg(driver).run().succeeded();
+    let process = collector.ended(host.pid);
+    assert_eq!(process.faults.get("driver_graphs"), Some(&1), "{process:?}");
+    assert_eq!(collector.rows().total(), 1);
+}
+
+#[test]
 fn a_program_bound_at_start_or_without_linkage_table_is_counted() {
     for linkage in [Linkage::Now, Linkage::NoPlt] {
         let stage = Stage::new();

@@ -114,7 +114,7 @@ pub(crate) const ABSENT: usize = 1;
 ///
 /// A name that begins with neither `nc` nor `cu` goes straight on by a tail jump: the caller's return
 /// address stays on the stack, so RTLD_NEXT still means the caller. Otherwise `$hook(handle, name,
-/// version)` decides: an address, [`PASS_ON`] or [`ABSENT`].
+/// version, return address)` decides: an address, [`PASS_ON`] or [`ABSENT`].
 ///
 /// `$find()` finds the next function in line, or gives 0, and then there is no such symbol.
 macro_rules! lookup {
@@ -136,6 +136,7 @@ macro_rules! lookup {
                 "cmp byte ptr [rsi + 1], 99",
                 "jne 2b",
                 "4:",
+                "mov rcx, [rsp]",
                 "push rdi",
                 "push rsi",
                 "push rdx",

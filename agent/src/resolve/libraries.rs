@@ -208,10 +208,15 @@ fn object_of(address: usize) -> Option<LoadedObject> {
 /// and no second operation of the application. An object that has NCCL inside, linked statically, is an
 /// application all the same.
 pub(crate) fn is_own_call(caller: usize, real: usize) -> bool {
-    let (Some(caller), Some(real)) = (object_of(caller), object_of(real)) else { return false };
-    let name = real.path.to_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    let is_library = Kind::ALL.iter().any(|kind| name.starts_with(kind.file().as_bytes()));
-    caller.base == real.base && is_library
+    let bases = (object_of(caller), object_of(real));
+    matches!(bases, (Some(caller), Some(real)) if caller.base == real.base) && is_library(real)
+}
+
+/// Whether `address` lies in a copy of one of the libraries, by the name of its file.
+pub(crate) fn is_library(address: usize) -> bool {
+    let Some(object) = object_of(address) else { return false };
+    let name = object.path.to_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    Kind::ALL.iter().any(|kind| name.starts_with(kind.file().as_bytes()))
 }
 
 /// Marks an object as not to be unloaded. False when it cannot be found by its path.

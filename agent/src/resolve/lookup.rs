@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 use crate::arch::{ABSENT, PASS_ON, lookup};
+use crate::faults::{self, Fault};
 use crate::hook;
 use crate::resolve::{elf, libraries};
 use crate::shield::Unseen;
@@ -53,9 +54,15 @@ fn find(name: &[u8], next: &AtomicPtr<()>) -> usize {
 }
 
 /// Decides about `dlsym(handle, name)`.
-unsafe extern "C" fn hook_dlsym(handle: *mut c_void, name: *const c_char) -> usize {
+unsafe extern "C" fn hook_dlsym(
+    handle: *mut c_void,
+    name: *const c_char,
+    _version: *const c_char,
+    caller: usize,
+) -> usize {
     // SAFETY: the trampoline hands on the caller's arguments; the name is a C string.
-    let Some(function) = hook::by_name(unsafe { CStr::from_ptr(name) }) else { return PASS_ON };
+    let asked = unsafe { CStr::from_ptr(name) };
+    let Some(function) = hook::by_name(asked) else { return passed_on(asked, caller) };
     let find = || {
         // SAFETY: the address of a dlsym, and the caller's own arguments.
         unsafe { std::mem::transmute::<*mut (), Dlsym>(NEXT_DLSYM.load(Acquire))(handle, name) }
@@ -68,15 +75,29 @@ unsafe extern "C" fn hook_dlvsym(
     handle: *mut c_void,
     name: *const c_char,
     version: *const c_char,
+    caller: usize,
 ) -> usize {
     // SAFETY: as above.
-    let Some(function) = hook::by_name(unsafe { CStr::from_ptr(name) }) else { return PASS_ON };
+    let asked = unsafe { CStr::from_ptr(name) };
+    let Some(function) = hook::by_name(asked) else { return passed_on(asked, caller) };
     let find = || {
         let next = NEXT_DLVSYM.load(Acquire);
         // SAFETY: the address of a dlvsym, and the caller's own arguments.
         unsafe { std::mem::transmute::<*mut (), Dlvsym>(next)(handle, name, version) }
     };
     decide(handle, function, &find)
+}
+
+/// What the caller gets for a function that is not ours. Who takes the driver's own launch of graphs launches
+/// what is not seen, unless it is the runtime, or NCCL, which has one inside.
+fn passed_on(name: &CStr, caller: usize) -> usize {
+    if matches!(name.to_bytes(), b"cuGraphLaunch" | b"cuGraphLaunch_ptsz") {
+        let _unseen = Unseen::new();
+        if shielded(|| libraries::is_library(caller)) == Some(false) {
+            faults::count(Fault::DriverGraphs);
+        }
+    }
+    PASS_ON
 }
 
 /// What the caller gets for a function of the table.

@@ -1,12 +1,15 @@
 //! The commands of `nccltap`, one module each.
 
+mod check;
 mod demo;
 mod doctor;
+mod predict;
 mod recover;
 mod rehearse;
 mod report;
 mod run;
 mod serve;
+mod served;
 mod signals;
 
 use crate::client::Target;
@@ -29,6 +32,8 @@ enum Command {
     Serve(serve::Serve),
     Run(run::Run),
     Report(report::Report),
+    Predict(predict::Predict),
+    Check(check::Check),
     Recover(recover::Recover),
     Doctor(doctor::Doctor),
     Rehearse(rehearse::Rehearse),
@@ -47,6 +52,8 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Run(run) => run.run(),
             Command::Report(report) => report.run(),
+            Command::Predict(predict) => predict.run(),
+            Command::Check(check) => check.run(),
             Command::Recover(recover) => recover.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Rehearse(rehearse) => rehearse.run(),

@@ -101,6 +101,12 @@ impl Findings {
         for setting in &process.settings_problems {
             self.bad(format!("{who}: {} is not in force: {}", setting.name, setting.problem));
         }
+        if process.faults.contains_key(Fault::DriverGraphs.name()) {
+            self.bad(format!(
+                "{who}: it takes cuGraphLaunch from the CUDA driver: graphs that it captures and launches so, \
+                 past the CUDA runtime, are not seen"
+            ));
+        }
         for (fault, count) in &process.faults {
             if fault == Fault::NoUplink.name() {
                 self.bad(format!(

@@ -3,10 +3,13 @@
 //! - [`rows`]: the rows that scripts rely on, in both views;
 //! - [`processes`]: who is tapped, and where each process' calls have gone;
 //! - [`text`]: both for people;
+//! - [`prediction`]: what should be seen, and [`comparison`]: what was, against it;
 //! - [`prometheus`][]: metrics;
 //! - [`http`]: all of it by HTTP.
 
+pub mod comparison;
 pub mod http;
+pub mod prediction;
 pub mod processes;
 pub mod prometheus;
 pub mod rows;

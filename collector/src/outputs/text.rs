@@ -107,7 +107,7 @@ fn ranks(rows: &[&Row]) -> String {
 }
 
 /// Writes columns as wide as their widest cell, numbers to the right.
-fn write_table<const N: usize>(
+pub(crate) fn write_table<const N: usize>(
     text: &mut String,
     head: [&str; N],
     right: &[bool; N],
@@ -210,7 +210,7 @@ fn accounting(process: &ProcessView) -> String {
 }
 
 /// Everything that makes the tables less than the whole truth.
-fn warnings(overview: &Overview) -> Vec<String> {
+pub(crate) fn warnings(overview: &Overview) -> Vec<String> {
     let mut all = Vec::new();
     for process in &overview.processes {
         let who = name(process);

@@ -173,7 +173,7 @@ pub fn rows(collector: &Collector, view: View) -> Vec<Row> {
 }
 
 /// Rows as one JSON array, a row per line.
-pub fn json(rows: &[Row]) -> serde_json::Result<String> {
+pub fn json<T: Serialize>(rows: &[T]) -> serde_json::Result<String> {
     let lines = rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
     Ok(match lines.is_empty() {
         true => "[]\n".to_owned(),

@@ -1,0 +1,45 @@
+//! `nccltap predict`: what a model in a layout must send.
+
+use super::say;
+use super::served::Served;
+use crate::model::Row;
+use crate::outputs::http::Format;
+use crate::outputs::prediction;
+use crate::outputs::rows::{View, json};
+use std::process::ExitCode;
+
+/// Predicts what NCCL is told to do, from a model's config.json and a parallel layout
+///
+/// Without more options the engine is that of the paper: vLLM 0.8.5 V0, no CUDA graphs, no custom
+/// all-reduce. For several layouts side by side, give lists: --tp 4,1,2 --pp 1,4,2.
+#[derive(Debug, clap::Args)]
+pub(super) struct Predict {
+    #[command(flatten)]
+    served: Served,
+
+    /// How to print: tables for people, or one JSON array of rows
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+
+    /// What to count: collectives, or what NCCL is told
+    #[arg(long, value_enum, default_value_t = View::Collectives)]
+    view: View,
+}
+
+impl Predict {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let predictions = self.served.predictions()?;
+        let text = match self.format {
+            Format::Text => {
+                prediction::text(&predictions, &self.served.workload_in_words(), self.view)
+            }
+            Format::Json => {
+                let rows: Vec<Row> =
+                    predictions.iter().flat_map(|prediction| prediction.rows(self.view)).collect();
+                json(&rows)?
+            }
+        };
+        say(&text)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,350 @@
+//! The engines whose schedule is known, and how they are set up.
+//!
+//! Everything here was read in the source of vLLM 0.8.5.post1, 0.11.0 and 0.20.0, and each rule names
+//! its file. Nothing was fitted to what a run showed.
+
+use super::{Layout, Model};
+use std::fmt;
+
+/// An engine of vLLM, by the release whose source was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// vLLM 0.8.5 with `VLLM_USE_V1=0`, as in the paper.
+    V0,
+    /// vLLM 0.8.5 with its default engine.
+    V1Release0_8,
+    /// vLLM 0.11.
+    V1Release0_11,
+    /// vLLM 0.20, with the model runner that is its default.
+    V1Release0_20,
+}
+
+impl Engine {
+    /// The name in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V0 => "vLLM 0.8.5 V0",
+            Self::V1Release0_8 => "vLLM 0.8.5 V1",
+            Self::V1Release0_11 => "vLLM 0.11 V1",
+            Self::V1Release0_20 => "vLLM 0.20 V1",
+        }
+    }
+
+    /// V0 collects the logits at one rank; V1 gives them to all (`platforms/interface.py`,
+    /// `use_all_gather`).
+    pub const fn gathers_logits(self) -> bool {
+        matches!(self, Self::V0)
+    }
+
+    /// The driver tells the other tensor-parallel ranks each step's input by broadcasts of tensors
+    /// (`worker/worker_base.py`, `_get_driver_input_and_broadcast`). V1 tells them through shared
+    /// memory.
+    pub const fn broadcasts_metadata(self) -> bool {
+        matches!(self, Self::V0)
+    }
+
+    /// The last stage tells the others the tokens it sampled, because the next step is scheduled
+    /// before they are known (`v1/worker/gpu_model_runner.py`,
+    /// `_pp_broadcast_prev_sampled_token_ids`).
+    pub const fn broadcasts_sampled_tokens(self) -> bool {
+        matches!(self, Self::V1Release0_20)
+    }
+
+    /// V1 computes logits for each request of a step, also for a part of a prompt
+    /// (`v1/worker/gpu_model_runner.py`, `logits_indices`); V0 for those that sample
+    /// (`model_executor/sampling_metadata.py`).
+    pub const fn rows_of_partial_prompts(self) -> bool {
+        !matches!(self, Self::V0)
+    }
+}
+
+/// What of vLLM's command line changes the schedule. `None` is vLLM's default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The engine.
+    pub engine: Engine,
+    /// CUDA graphs: the opposite of `--enforce-eager`.
+    pub cuda_graphs: bool,
+    /// `--max-model-len`.
+    pub max_model_len: Option<u64>,
+    /// `--max-num-seqs`.
+    pub max_num_seqs: Option<u64>,
+    /// `--max-num-batched-tokens`.
+    pub max_num_batched_tokens: Option<u64>,
+    /// `--enable-chunked-prefill`.
+    pub chunked_prefill: Option<bool>,
+    /// `--block-size`: tokens per block of the KV cache.
+    pub block_size: u64,
+    /// The opposite of `--disable-custom-all-reduce`.
+    pub custom_all_reduce: bool,
+}
+
+impl Settings {
+    /// The setting of the paper: V0, no graphs, no custom all-reduce.
+    pub const PAPER: Self = Self {
+        engine: Engine::V0,
+        cuda_graphs: false,
+        max_model_len: None,
+        max_num_seqs: None,
+        max_num_batched_tokens: None,
+        chunked_prefill: None,
+        block_size: 16,
+        custom_all_reduce: false,
+    };
+}
+
+/// Everything that a schedule depends on but the workload, with the defaults filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deployment {
+    /// What is served.
+    pub model: Model,
+    /// On which ranks.
+    pub layout: Layout,
+    /// By what.
+    pub engine: Engine,
+    /// `None` without CUDA graphs.
+    pub graphs: Option<Graphs>,
+    /// The longest sequence.
+    pub max_model_len: u64,
+    /// Requests in one step.
+    pub max_num_seqs: u64,
+    /// Tokens in one step.
+    pub max_num_batched_tokens: u64,
+    /// Whether a prompt may be cut, and served together with decodes.
+    pub chunked_prefill: bool,
+    /// Tokens per block of the KV cache.
+    pub block_size: u64,
+    /// Whether small all-reduces go past NCCL.
+    pub custom_all_reduce: bool,
+}
+
+/// Which steps are replayed from CUDA graphs, and to what size they are padded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Graphs {
+    /// Captured sizes, ascending.
+    pub sizes: Vec<u64>,
+    /// V0 captures decode steps alone; V1 any step that is small enough.
+    pub decode_only: bool,
+    /// V0: sequences longer than this are decoded without a graph.
+    pub longest_sequence: u64,
+}
+
+impl Graphs {
+    /// The size that a step of `tokens` is padded to, `None` if it is not replayed.
+    pub fn padded(&self, tokens: u64) -> Option<u64> {
+        self.sizes.iter().copied().find(|size| *size >= tokens)
+    }
+}
+
+/// Why there is no schedule for what was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// vLLM would refuse it.
+    Layout(super::LayoutError),
+    /// vLLM would do it in a way that is not known here.
+    NotModelled(String),
+    /// The setting contradicts itself.
+    Setting(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Layout(error) => error.fmt(f),
+            Self::NotModelled(what) | Self::Setting(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<super::LayoutError> for Refusal {
+    fn from(error: super::LayoutError) -> Self {
+        Self::Layout(error)
+    }
+}
+
+/// vLLM's `_DEFAULT_MAX_NUM_BATCHED_TOKENS` in 0.8.5 (`config.py`).
+const V0_BATCHED_TOKENS: u64 = 2048;
+
+/// V0 turns chunked prefill on for sequences longer than this (`engine/arg_utils.py`,
+/// `_set_default_args_v0`).
+const V0_LONG_CONTEXT: u64 = 32_768;
+
+/// V0's `max_seq_len_to_capture` (`config.py`).
+const V0_LONGEST_CAPTURED: u64 = 8192;
+
+/// V1's defaults for `vllm serve` on a GPU of 70 GiB or more that is no A100
+/// (`engine/arg_utils.py`).
+const V1_SERVE: (u64, u64) = (8192, 1024);
+
+impl Deployment {
+    /// Fills in vLLM's defaults, and refuses what vLLM refuses or what is not known here.
+    pub fn new(model: Model, layout: Layout, settings: Settings) -> Result<Self, Refusal> {
+        layout.check(&model)?;
+        let engine = settings.engine;
+        refuse_unknown(&model, layout, engine)?;
+        let max_model_len = settings.max_model_len.unwrap_or(model.max_position_embeddings);
+        let v0 = engine == Engine::V0;
+        let chunked_prefill = settings.chunked_prefill.unwrap_or(match v0 {
+            true => {
+                max_model_len > V0_LONG_CONTEXT
+                    && !model.sliding_window
+                    && !model.architecture.latent_attention()
+            }
+            false => true,
+        });
+        let max_num_seqs = settings.max_num_seqs.unwrap_or(if v0 { 256 } else { V1_SERVE.1 });
+        let max_num_batched_tokens =
+            settings.max_num_batched_tokens.unwrap_or(match (v0, chunked_prefill) {
+                (true, true) => V0_BATCHED_TOKENS,
+                (true, false) => max_model_len.max(V0_BATCHED_TOKENS),
+                (false, _) => V1_SERVE.0,
+            });
+        for (flag, value) in [
+            ("--max-model-len", max_model_len),
+            ("--max-num-seqs", max_num_seqs),
+            ("--max-num-batched-tokens", max_num_batched_tokens),
+            ("--block-size", settings.block_size),
+        ] {
+            if value == 0 {
+                return Err(Refusal::Setting(format!("{flag} must be above 0")));
+            }
+        }
+        if max_num_batched_tokens < max_num_seqs {
+            return Err(Refusal::Setting(format!(
+                "--max-num-batched-tokens {max_num_batched_tokens} is below --max-num-seqs \
+                 {max_num_seqs}, which vLLM refuses"
+            )));
+        }
+        if !chunked_prefill && max_num_batched_tokens < max_model_len {
+            return Err(Refusal::Setting(format!(
+                "--max-num-batched-tokens {max_num_batched_tokens} is below --max-model-len \
+                 {max_model_len}, which vLLM refuses without chunked prefill"
+            )));
+        }
+        let graphs = settings.cuda_graphs.then(|| Graphs {
+            sizes: captured_sizes(engine, max_num_seqs, max_num_batched_tokens),
+            decode_only: v0,
+            longest_sequence: max_model_len.min(V0_LONGEST_CAPTURED),
+        });
+        Ok(Self {
+            model,
+            layout,
+            engine,
+            graphs,
+            max_model_len,
+            max_num_seqs,
+            max_num_batched_tokens,
+            chunked_prefill,
+            block_size: settings.block_size,
+            custom_all_reduce: settings.custom_all_reduce,
+        })
+    }
+}
+
+fn refuse_unknown(model: &Model, layout: Layout, engine: Engine) -> Result<(), Refusal> {
+    let not_modelled = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
+    match engine {
+        Engine::V0 | Engine::V1Release0_8 | Engine::V1Release0_11 if layout.data > 1 => {
+            not_modelled(
+                "before vLLM 0.20 the replicas of data parallelism wait for each other in every step, \
+                 which is not modelled: give --engine vllm-v1 --engine-version 0.20",
+            )
+        }
+        Engine::V0 if layout.tensor > 1 && model.architecture.latent_attention() => not_modelled(
+            "what V0 broadcasts for a model with latent attention is not modelled: give --engine \
+             vllm-v1",
+        ),
+        Engine::V1Release0_8 if layout.pipeline > 1 => not_modelled(
+            "vLLM 0.8.5 V1 sends between pipeline stages through Ray, which is not modelled: give \
+             --engine-version 0.11 or 0.20",
+        ),
+        _ if layout.data > 1 && model.experts.is_some() => not_modelled(
+            "data parallelism of a mixture of experts is not modelled yet: its ranks exchange \
+             tokens in every layer",
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The batch sizes that are captured by default: `config.py`, `_set_cudagraph_sizes` in 0.8.5;
+/// `config/__init__.py` and `config/vllm.py`, the same function, in 0.11 and 0.20.
+fn captured_sizes(engine: Engine, max_num_seqs: u64, max_num_batched_tokens: u64) -> Vec<u64> {
+    let eights = |last: u64| [1, 2, 4].into_iter().chain((8..=last).step_by(8));
+    let largest = (2 * max_num_seqs).min(512);
+    match engine {
+        // Up to the first size that takes as many sequences as there can be.
+        Engine::V0 => {
+            let first = eights(8192).find(|size| *size >= max_num_seqs).unwrap_or(8192);
+            eights(8192).filter(|size| *size <= first).collect()
+        }
+        Engine::V1Release0_8 => {
+            eights(512).filter(|size| *size <= max_num_batched_tokens).collect()
+        }
+        Engine::V1Release0_11 => {
+            eights(largest).filter(|size| *size <= max_num_batched_tokens).collect()
+        }
+        Engine::V1Release0_20 => {
+            let largest = largest.min(max_num_batched_tokens);
+            let small = eights(255).filter(|size| *size <= largest);
+            small.chain((256..=largest).step_by(16)).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::presets::preset;
+
+    fn deployment(settings: Settings) -> Result<Deployment, Refusal> {
+        Deployment::new(preset("llama-3.1-8b").unwrap(), Layout::new(2, 1), settings)
+    }
+
+    #[test]
+    fn v0_cuts_prompts_when_sequences_may_be_long() {
+        let long = deployment(Settings::PAPER).unwrap();
+        assert!(long.chunked_prefill);
+        assert_eq!((long.max_num_batched_tokens, long.max_num_seqs), (2048, 256));
+        let short = Settings { max_model_len: Some(4096), ..Settings::PAPER };
+        let short = deployment(short).unwrap();
+        assert!(!short.chunked_prefill);
+        assert_eq!(short.max_num_batched_tokens, 4096);
+    }
+
+    #[test]
+    fn the_sizes_of_graphs_are_those_of_each_release() {
+        let sizes = |engine, seqs, tokens| captured_sizes(engine, seqs, tokens);
+        let v0 = sizes(Engine::V0, 256, 2048);
+        assert_eq!((v0.len(), v0.last()), (35, Some(&256)));
+        assert_eq!(sizes(Engine::V0, 3, 2048), [1, 2, 4]);
+        assert_eq!(sizes(Engine::V1Release0_8, 1, 20), [1, 2, 4, 8, 16]);
+        assert_eq!(sizes(Engine::V1Release0_11, 8, 8192), [1, 2, 4, 8, 16]);
+        let newest = sizes(Engine::V1Release0_20, 1024, 8192);
+        assert_eq!(newest[newest.len() - 2..], [496, 512]);
+        assert_eq!(sizes(Engine::V1Release0_20, 1, 8192), [1, 2]);
+    }
+
+    #[test]
+    fn a_step_is_padded_to_the_next_captured_size() {
+        let graphs = Graphs { sizes: vec![1, 2, 4, 8], decode_only: true, longest_sequence: 99 };
+        assert_eq!(graphs.padded(3), Some(4));
+        assert_eq!(graphs.padded(8), Some(8));
+        assert_eq!(graphs.padded(9), None);
+    }
+
+    #[test]
+    fn what_vllm_would_refuse_is_refused() {
+        let few = Settings { max_num_batched_tokens: Some(100), ..Settings::PAPER };
+        assert!(deployment(few).unwrap_err().to_string().contains("--max-num-seqs"));
+        let cut = Settings {
+            max_num_batched_tokens: Some(1000),
+            chunked_prefill: Some(false),
+            ..Settings::PAPER
+        };
+        assert!(deployment(cut).unwrap_err().to_string().contains("--max-model-len"));
+        let none = Settings { block_size: 0, ..Settings::PAPER };
+        assert!(deployment(none).unwrap_err().to_string().contains("--block-size"));
+    }
+}

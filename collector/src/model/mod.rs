@@ -1,0 +1,32 @@
+//! What a model, a layout and a workload must send: the paper's equations, and the schedule of an
+//! engine call by call.
+//!
+//! ```text
+//! config.json ──> Model ─┬─> equations        the paper's formulas, with its conventions
+//!                        │
+//! Layout, Settings ──────┴─> Deployment ─┐
+//!                                        ├──> schedule ──> Prediction ──> comparison <── rows of a report
+//! Request ──> scheduler ──> Step ────────┘
+//! ```
+//!
+//! All of it is pure: no clock, no runtime, no I/O. What the two predictors say, where they differ and
+//! why is in `docs/model.md`.
+
+pub mod comparison;
+mod description;
+mod engine;
+pub mod equations;
+mod layout;
+mod prediction;
+pub mod presets;
+mod schedule;
+mod scheduler;
+mod workload;
+
+pub use description::{Architecture, ExpertLayers, Experts, Model, ModelError};
+pub use engine::{Deployment, Engine, Graphs, Refusal, Settings};
+pub use layout::{Layout, LayoutError, Place, layers_of_stages, padded_vocabulary};
+pub use prediction::{Prediction, Row, Totals};
+pub use schedule::{Call, Path, Ranks, Role, Schedule};
+pub use scheduler::steps;
+pub use workload::{Chunk, Phase, Request, Step};

@@ -1,0 +1,163 @@
+//! One pass through the model.
+
+use super::{Call, Part, Path, Ranks, Role, Schedule};
+use crate::model::{Deployment, Phase, layers_of_stages, padded_vocabulary};
+use nccltap_proto::{Datatype, Operation};
+
+/// Two tensors cross a pipeline boundary: `hidden_states` and `residual` (`IntermediateTensors` of
+/// every architecture that is known here).
+const BOUNDARY_TENSORS: u64 = 2;
+
+/// Row-parallel linears of a layer, each of which reduces its output over the group: the output of
+/// attention, and of the MLP or of the experts (`RowParallelLinear.forward`; `FusedMoE.forward_impl`,
+/// or the model's own block where `reduce_results` is false).
+const ALL_REDUCES_PER_LAYER: u64 = 2;
+
+/// A pass of `tokens` tokens, padding counted, through one replica.
+pub(super) struct Forward<'a> {
+    pub(super) deployment: &'a Deployment,
+    pub(super) replica: u32,
+    pub(super) phase: Phase,
+    pub(super) tokens: u64,
+}
+
+impl Forward<'_> {
+    pub(super) fn ranks(&self, stage: u32, part: Part) -> Ranks {
+        Ranks { replica: self.replica, stage, part }
+    }
+
+    pub(super) fn last_stage(&self) -> u32 {
+        self.deployment.layout.pipeline - 1
+    }
+
+    /// A call in the tensor-parallel group, of what activations are made of.
+    fn tensor_parallel(&self, operation: Operation, elements: u64, shape: Vec<u64>) -> Call {
+        Call {
+            phase: self.phase,
+            role: Role::TensorParallel,
+            group: self.deployment.layout.tensor,
+            path: Path::Nccl,
+            collective: operation,
+            operation,
+            datatype: self.deployment.model.activations,
+            elements,
+            shape,
+        }
+    }
+
+    /// The all-reduces of a stage's layers, and on the first stage that of the vocabulary-parallel
+    /// embedding (`VocabParallelEmbedding.forward`), `times` over.
+    pub(super) fn layers(&self, schedule: &mut Schedule, stage: u32, times: u64) {
+        let layout = self.deployment.layout;
+        if layout.tensor == 1 {
+            return;
+        }
+        let layers = layers_of_stages(self.deployment.model.layers, layout.pipeline);
+        let layers = layers.get(stage as usize).copied().unwrap_or(0);
+        let count = ALL_REDUCES_PER_LAYER * layers + u64::from(stage == 0);
+        let hidden = self.deployment.model.hidden_size;
+        let elements = self.tokens * hidden;
+        let mut call =
+            self.tensor_parallel(Operation::AllReduce, elements, vec![self.tokens, hidden]);
+        if self.deployment.custom_all_reduce && custom_all_reduce_takes(&call) {
+            call.path = Path::CustomAllReduce;
+        }
+        schedule.add(self.ranks(stage, Part::Every), call, count * times);
+    }
+
+    /// What a tensor-parallel rank sends of each boundary tensor: its slice, where the group divides
+    /// the tensor, else all of it (`GroupCoordinator.send_tensor_dict`).
+    fn boundary(&self, operation: Operation) -> (Call, bool) {
+        let layout = self.deployment.layout;
+        let hidden = self.deployment.model.hidden_size;
+        let ranks = u64::from(layout.tensor);
+        let whole = self.tokens * hidden;
+        let sliced = layout.tensor > 1 && whole.is_multiple_of(ranks);
+        let (elements, shape) = match (sliced, hidden.is_multiple_of(ranks)) {
+            (false, _) => (whole, vec![self.tokens, hidden]),
+            (true, true) => (whole / ranks, vec![self.tokens, hidden / ranks]),
+            (true, false) => (whole / ranks, vec![whole / ranks]),
+        };
+        let call = self.tensor_parallel(operation, elements, shape);
+        (Call { role: Role::PipelineParallel, group: layout.pipeline, ..call }, sliced)
+    }
+
+    /// Receives from the stage before, and puts slices together again.
+    pub(super) fn receive(&self, schedule: &mut Schedule, stage: u32) {
+        if stage == 0 {
+            return;
+        }
+        let ranks = self.ranks(stage, Part::Every);
+        let (call, sliced) = self.boundary(Operation::Recv);
+        let slice = call.elements;
+        schedule.add(ranks, call, BOUNDARY_TENSORS);
+        if sliced {
+            let shape = vec![self.tokens, self.deployment.model.hidden_size];
+            let gather = self.tensor_parallel(Operation::AllGather, slice, shape);
+            schedule.add(ranks, gather, BOUNDARY_TENSORS);
+        }
+    }
+
+    /// Sends to the stage after.
+    pub(super) fn send(&self, schedule: &mut Schedule, stage: u32) {
+        if stage < self.last_stage() {
+            let (call, _) = self.boundary(Operation::Send);
+            schedule.add(self.ranks(stage, Part::Every), call, BOUNDARY_TENSORS);
+        }
+    }
+
+    /// Brings together the parts of `rows` rows of logits, at rank 0 or at every rank
+    /// (`LogitsProcessor._gather_logits`). PyTorch makes a gather of a Send by each rank but the
+    /// root, and a Recv from each of them by the root (`torch/csrc/cuda/nccl.cpp`).
+    pub(super) fn logits(&self, schedule: &mut Schedule, rows: u64) {
+        let ranks = self.deployment.layout.tensor;
+        if ranks == 1 {
+            return;
+        }
+        let vocabulary = padded_vocabulary(self.deployment.model.vocab_size);
+        let slice = vocabulary / u64::from(ranks);
+        let stage = self.last_stage();
+        if !self.deployment.engine.gathers_logits() {
+            let shape = vec![rows, vocabulary];
+            let call = self.tensor_parallel(Operation::AllGather, rows * slice, shape);
+            schedule.add(self.ranks(stage, Part::Every), call, 1);
+            return;
+        }
+        let shape = if rows == 1 { vec![slice] } else { vec![rows, slice] };
+        for (part, operation, count) in [
+            (Part::NotRoot, Operation::Send, 1),
+            (Part::Root, Operation::Recv, u64::from(ranks) - 1),
+        ] {
+            let call = Call {
+                collective: Operation::Gather,
+                ..self.tensor_parallel(operation, rows * slice, shape.clone())
+            };
+            schedule.add(self.ranks(stage, part), call, count);
+        }
+    }
+
+    /// The last stage tells all stages what it sampled for `requests` requests, one int32 each.
+    pub(super) fn sampled_tokens(&self, schedule: &mut Schedule, requests: u64) {
+        let layout = self.deployment.layout;
+        if layout.pipeline == 1 {
+            return;
+        }
+        for stage in 0..layout.pipeline {
+            let call = Call {
+                role: Role::PipelineParallel,
+                group: layout.pipeline,
+                datatype: Datatype::Int32,
+                ..self.tensor_parallel(Operation::Broadcast, requests, vec![requests, 1])
+            };
+            schedule.add(self.ranks(stage, Part::Every), call, 1);
+        }
+    }
+}
+
+/// Whether vLLM's custom all-reduce takes a message, on ranks of one node that reach each other's
+/// memory (`custom_all_reduce.py`, `should_custom_ar`; `all_reduce_utils.py` in later releases).
+pub(in crate::model) fn custom_all_reduce_takes(call: &Call) -> bool {
+    const LARGEST: u64 = 8 << 20;
+    let bytes = call.elements * call.datatype.size();
+    matches!(call.group, 2 | 4 | 6 | 8) && bytes.is_multiple_of(16) && bytes < LARGEST
+}

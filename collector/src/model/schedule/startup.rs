@@ -1,0 +1,110 @@
+//! What an engine sends before it serves its first request.
+
+use super::forward::Forward;
+use super::{Call, Part, Path, Role, Schedule};
+use crate::model::{Deployment, Engine, Phase};
+use nccltap_proto::{Datatype, Operation};
+use std::collections::BTreeMap;
+
+/// V0 runs a size so often before it captures it (`worker/model_runner.py`, `_NUM_WARMUP_ITERS`).
+const V0_WARM_UPS: u64 = 2;
+
+/// vLLM 0.20 captures the largest sizes of each kind twice, at first to see what memory they take
+/// (`v1/worker/gpu_model_runner.py`, `profile_cudagraph_memory`).
+const TRIED_BEFORE: usize = 2;
+
+/// Start-up of one replica.
+///
+/// Not in it is the pass with which vLLM 0.11 and later tune FlashInfer, where that is installed and
+/// wanted (`model_executor/warmup/kernel_warmup.py`).
+pub(super) fn start(schedule: &mut Schedule, deployment: &Deployment, replica: u32) {
+    let layout = deployment.layout;
+    let forward = |tokens| Forward { deployment, replica, phase: Phase::Startup, tokens };
+    for stage in 0..layout.pipeline {
+        first_use(schedule, &forward(1), stage);
+    }
+    // A profiling pass of as many tokens and sequences as there may be, each stage for itself
+    // (`profile_run` of both model runners).
+    let profile = forward(deployment.max_num_batched_tokens);
+    for stage in 0..layout.pipeline {
+        profile.layers(schedule, stage, 1);
+    }
+    let sequences = deployment.max_num_seqs.min(deployment.max_num_batched_tokens);
+    profile.logits(schedule, sequences);
+    // What is captured is not sent; the passes before each capture are.
+    for (size, times) in warm_ups(deployment) {
+        for stage in 0..layout.pipeline {
+            forward(size).layers(schedule, stage, times);
+        }
+    }
+    // The last stage of V1 tries the sampler with as many sequences as there may be
+    // (`v1/worker/gpu_worker.py`, `compile_or_warm_up_model`).
+    if deployment.engine != Engine::V0 {
+        let sampler = forward(sequences);
+        sampler.layers(schedule, sampler.last_stage(), 1);
+        sampler.logits(schedule, sequences);
+    }
+}
+
+/// How often each captured size is run before it is captured.
+fn warm_ups(deployment: &Deployment) -> BTreeMap<u64, u64> {
+    let mut times = BTreeMap::new();
+    let Some(graphs) = &deployment.graphs else { return times };
+    let mut run = |sizes: &[u64], each: u64| {
+        for size in sizes {
+            *times.entry(*size).or_insert(0) += each;
+        }
+    };
+    // V1 of 0.11 and later captures every size in pieces, and those that decodes can have whole.
+    let whole: Vec<u64> =
+        graphs.sizes.iter().copied().filter(|size| *size <= deployment.max_num_seqs).collect();
+    let largest = |sizes: &[u64]| sizes[sizes.len().saturating_sub(TRIED_BEFORE)..].to_vec();
+    match deployment.engine {
+        // One set of graphs for each pipeline stage's turn.
+        Engine::V0 => run(&graphs.sizes, V0_WARM_UPS * u64::from(deployment.layout.pipeline)),
+        Engine::V1Release0_8 => run(&graphs.sizes, 1),
+        Engine::V1Release0_11 => {
+            run(&graphs.sizes, 1);
+            run(&whole, 1);
+        }
+        Engine::V1Release0_20 => {
+            for sizes in [&graphs.sizes, &whole] {
+                run(sizes, 1);
+                run(&largest(sizes), 1);
+            }
+        }
+    }
+    times
+}
+
+/// pynccl tries each communicator it makes with one all-reduce of one float32 (`pynccl.py`). Which
+/// there are, says `initialize_model_parallel` (`distributed/parallel_state.py`): 0.11 makes one for
+/// experts in any case, 0.20 for a mixture of experts.
+fn first_use(schedule: &mut Schedule, forward: &Forward<'_>, stage: u32) {
+    let layout = forward.deployment.layout;
+    let experts = match forward.deployment.engine {
+        Engine::V0 | Engine::V1Release0_8 => false,
+        Engine::V1Release0_11 => true,
+        Engine::V1Release0_20 => forward.deployment.model.experts.is_some(),
+    };
+    for (role, group) in [
+        (Role::TensorParallel, layout.tensor),
+        (Role::PipelineParallel, layout.pipeline),
+        (Role::ExpertParallel, if experts { layout.tensor } else { 1 }),
+    ] {
+        if group > 1 {
+            let call = Call {
+                phase: Phase::Startup,
+                role,
+                group,
+                path: Path::Nccl,
+                collective: Operation::AllReduce,
+                operation: Operation::AllReduce,
+                datatype: Datatype::Float32,
+                elements: 1,
+                shape: vec![1],
+            };
+            schedule.add(forward.ranks(stage, Part::Every), call, 1);
+        }
+    }
+}
