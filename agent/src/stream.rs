@@ -123,16 +123,24 @@ fn stream(agent: &'static Agent, drain: &mut Drain, uplink: &mut Uplink) -> Ende
         }
         _ => return broken(),
     }
-    match uplink.receive(CONNECT_PATIENCE) {
-        Received::Message(message) => match decoded(message) {
-            Some(FromCollector::Welcome(welcome)) => drain.welcomed(&welcome.rings),
-            _ => return broken(),
-        },
-        Received::Broken => {
-            faults::count(Fault::Refused);
-            return broken();
+    let until = Instant::now() + CONNECT_PATIENCE;
+    loop {
+        match uplink.receive(until.saturating_duration_since(Instant::now())) {
+            Received::Message(message) => match decoded(message) {
+                Some(FromCollector::Welcome(welcome)) => {
+                    drain.welcomed(&welcome.rings);
+                    break;
+                }
+                _ => return broken(),
+            },
+            Received::Broken => {
+                faults::count(Fault::Refused);
+                return broken();
+            }
+            // The process is ending, which wakes this thread: the collector answers all the same.
+            Received::Nothing if Instant::now() < until => {}
+            Received::Nothing | Received::Ended => return broken(),
         }
-        Received::Nothing | Received::Ended => return broken(),
     }
 
     let mut pause = SHORTEST_PAUSE;

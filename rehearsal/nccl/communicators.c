@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "rendezvous.h"
 #include "simulator.h"
 
 #define COMMUNICATOR_MAGIC 0x4e43434c434f4d4dull
@@ -86,6 +87,7 @@ static ncclComm_t make(uint64_t identity, int ranks, int rank, int device, int b
 }
 
 void communicator_free(ncclComm_t comm) {
+  rendezvous_leave(comm);
   comm->magic = 0;
   free(comm);
 }

@@ -1,5 +1,6 @@
 /* Calls that move data between ranks: checked and counted as in NCCL, then carried out at the end of their
  * group, or made part of the graph that their stream captures. */
+#include "rendezvous.h"
 #include "simulator.h"
 
 #include <stdlib.h>
@@ -29,30 +30,40 @@ static ncclResult_t check(const struct operation *operation) {
   return ncclSuccess;
 }
 
-/* An operation inside a graph. A fork child inherits the graph, but not the row. */
+/* An operation inside a graph. A fork child inherits the graph, but not the row. Where ranks really meet, the first
+ * of a group performs the whole group, as its sends and receives must go on at a time. */
 struct captured {
   struct operation operation;
   uint32_t generation;
+  size_t count;
+  struct operation group[];
 };
 
 static void perform_captured(void *data) {
   struct captured *captured = data;
   if (captured->generation == atomic_load(&counts_generation)) counts_replayed(captured->operation.row);
+  if (captured->count) rendezvous_perform(captured->group, captured->count);
 }
 
-static ncclResult_t capture(const struct operation *operation) {
-  struct captured *captured = malloc(sizeof *captured);
+static ncclResult_t capture(const struct operation *operation, const struct operation *group, size_t count) {
+  struct captured *captured = malloc(sizeof *captured + count * sizeof *group);
   if (captured == NULL) return ncclSystemError;
-  *captured = (struct captured){*operation, atomic_load(&counts_generation)};
+  *captured = (struct captured){*operation, atomic_load(&counts_generation), count};
+  for (size_t i = 0; i < count; i++) captured->group[i] = group[i];
   ncclResult_t result = stream_capture_operation(operation->stream, perform_captured, free, captured);
   if (result != ncclSuccess) free(captured);
   return result;
 }
 
+/* A group is captured as a whole or not at all: its streams are all being captured, or none is. */
 ncclResult_t operations_launch(const struct operation *operations, size_t count) {
+  int meets = rendezvous_is_on();
+  if (count == 0) return ncclSuccess;
+  if (stream_capture(operations[0].stream) == 0) {
+    return meets ? rendezvous_perform(operations, count) : ncclSuccess;
+  }
   for (size_t i = 0; i < count; i++) {
-    if (stream_capture(operations[i].stream) == 0) continue;
-    ncclResult_t result = capture(&operations[i]);
+    ncclResult_t result = capture(&operations[i], operations, meets && i == 0 ? count : 0);
     if (result != ncclSuccess) return result;
   }
   return ncclSuccess;
@@ -61,6 +72,7 @@ ncclResult_t operations_launch(const struct operation *operations, size_t count)
 static ncclResult_t submit(struct operation operation) {
   if (operation.row == NULL) operation.row = row_of_caller;
   ncclResult_t result = check(&operation);
+  if (result == ncclSuccess && rendezvous_is_on()) result = rendezvous_check(&operation);
   if (result == ncclSuccess) result = conduct_operation();
   if (result == ncclSuccess && !group_leave_operation(&operation)) {
     result = operations_launch(&operation, 1);

@@ -53,6 +53,7 @@ struct ncclComm {
   int polls_to_ready;        /* of a non-blocking communicator: polls until it stops being in progress */
   ncclComm_t child, *newcomm; /* what it publishes then */
   int finalized, revoked;
+  struct meeting *meeting; /* where its ranks meet, once they have; see rendezvous.c */
 };
 
 /* What an operation is, whatever the name of the function that asks for it. */

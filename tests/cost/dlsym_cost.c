@@ -65,5 +65,6 @@ int main(int argc, char **argv) {
   if (!direct) return 1;
   compare("getpid", direct, usual, libc, "getpid", blocks, ns);
   compare("nanosleep (n...)", direct, usual, libc, "nanosleep", blocks, ns);
+  compare("calloc (c...)", direct, usual, libc, "calloc", blocks, ns);
   return 0;
 }

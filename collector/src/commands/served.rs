@@ -53,7 +53,7 @@ pub(super) struct Served {
     requests: Option<PathBuf>,
 
     /// The scheduler's own steps: a JSON object per line, {"prompts": [{"tokens": 128, "context": 0,
-    /// "prompt": 128, "last": true}], "decodes": [129]} with the length of each decoded sequence
+    /// "prompt": 128, "last": true}], "decodes": [129, 130]} with the length of each decoded sequence
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "output", "concurrent", "requests"])]
     steps: Option<PathBuf>,
 

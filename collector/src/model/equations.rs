@@ -11,7 +11,7 @@
 //!   tensor-parallel rank;
 //! - a prompt takes one step, and so does each further token: Sp+Sd-1 rows in all.
 //!
-//! What an engine really does is [`super::schedule`]; `docs/model.md` says where the two differ.
+//! What an engine really does is in `schedule`; `docs/model.md` says where the two differ.
 
 use super::Model;
 use nccltap_proto::Operation;

@@ -128,11 +128,20 @@ impl Installation<'_> {
         Ok(own.join("bin/uv"))
     }
 
+    /// uv, that sees only packages which were there when the engine was released.
+    fn uv_of_its_day(&self, uv: &Path) -> Command {
+        let mut command = Command::new(uv);
+        if let Some(day) = self.wanted.before() {
+            command.env("UV_EXCLUDE_NEWER", day);
+        }
+        command
+    }
+
     fn packages(&self, uv: &Path, python: &Python) -> anyhow::Result<()> {
         let venv = self.folder.join("venv");
         if !venv.join("bin/python").exists() {
             step(
-                Command::new(uv)
+                self.uv_of_its_day(uv)
                     // Seeded as `python -m venv` would: Triton needs setuptools, and does not say so.
                     .args(["venv", "--seed", "--quiet", "--clear", "--no-python-downloads"])
                     .arg("--python")
@@ -144,12 +153,9 @@ impl Installation<'_> {
         let overrides = self.folder.join("left-out.txt");
         crate::put(&overrides, left_out::overrides().as_bytes(), 0o644)
             .with_context(|| format!("{} cannot be written", overrides.display()))?;
-        let mut install = Command::new(uv);
+        let mut install = self.uv_of_its_day(uv);
         install.args(["pip", "install", "--python"]).arg(venv.join("bin/python"));
         install.arg("--override").arg(&overrides);
-        if let Some(day) = self.wanted.before() {
-            install.args(["--exclude-newer", day]);
-        }
         // A wheel of half a gigabyte takes its time.
         if std::env::var_os("UV_HTTP_TIMEOUT").is_none() {
             install.env("UV_HTTP_TIMEOUT", "600");

@@ -1,7 +1,7 @@
 //! Models to rehearse: a configuration is enough, weights are not needed.
 //!
 //! A model folder holds `config.json`, `generation_config.json` and a tokenizer of bytes
-//! ([`tokenizer`]), all written here. An engine that is told to load dummy weights
+//! (`tokenizer.rs`), all written here. An engine that is told to load dummy weights
 //! (`--load-format dummy`) asks for no more.
 
 mod folder;

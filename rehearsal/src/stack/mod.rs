@@ -54,18 +54,30 @@ pub fn build(site_packages: &Path, into: &Path, gpu: &GpuProfile) -> anyhow::Res
     let files = scan::files(site_packages)?;
     let stamp = stamp(&files);
     if fs::read_to_string(into.join(STAMP)).ok().as_deref() != Some(&stamp) {
-        let wanted = Wanted::scan(&files)?;
-        let _ = fs::remove_dir_all(into);
-        fs::create_dir_all(into).with_context(|| format!("{} cannot be made", into.display()))?;
-        link::all(&wanted, into)?;
-        fs::write(into.join(STAMP), stamp)
-            .with_context(|| format!("{} cannot be written", into.display()))?;
+        make(&Wanted::scan(&files)?, into, &stamp)
+            .with_context(|| format!("no libraries can be made in {}", into.display()))?;
     }
     Ok(Stack {
         libraries: into.to_owned(),
         preload: preload(into)?,
         environment: environment(into, gpu, &versions),
     })
+}
+
+/// Makes the libraries aside and puts them in their place when they are complete, so that who looks
+/// meanwhile finds all or nothing.
+fn make(wanted: &Wanted, into: &Path, stamp: &str) -> anyhow::Result<()> {
+    let mut draft = into.as_os_str().to_owned();
+    draft.push(format!(".draft-{}", std::process::id()));
+    let draft = PathBuf::from(draft);
+    fs::create_dir_all(&draft)?;
+    link::all(wanted, &draft)?;
+    fs::write(draft.join(STAMP), stamp)?;
+    if into.exists() {
+        fs::remove_dir_all(into)?;
+    }
+    fs::rename(&draft, into)?;
+    Ok(())
 }
 
 /// What the libraries depend on: the files that were scanned, and what this crate carries.

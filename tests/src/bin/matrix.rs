@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p nccltap-tests --bin matrix list
-//! cargo run --release -p nccltap-tests --bin matrix [ROW...]       rows whose names contain ROW; all
+//! cargo run --release -p nccltap-tests --bin matrix [ROW...]       the row, or those whose names contain ROW; all
 //! cargo run --release -p nccltap-tests --bin matrix paper          Tables III to VI, cell by cell
 //! cargo run --release -p nccltap-tests --bin matrix paper kept     the same, from the rows run last
 //! cargo run --release -p nccltap-tests --bin matrix table          what came of the rows run last
@@ -42,8 +42,11 @@ fn folder(row: &str) -> PathBuf {
 }
 
 fn run_rows(wanted: &[String]) -> bool {
+    let whole = |part: &String| ROWS.iter().any(|row| row.name() == *part);
     let chosen = |row: &&Row| {
-        wanted.is_empty() || wanted.iter().any(|part| row.name().contains(part.as_str()))
+        let name = row.name();
+        let is_meant = |part: &String| name == *part || (!whole(part) && name.contains(part));
+        wanted.is_empty() || wanted.iter().any(is_meant)
     };
     let rows: Vec<&Row> = ROWS.iter().filter(chosen).collect();
     if rows.is_empty() {
