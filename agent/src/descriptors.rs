@@ -73,9 +73,9 @@ pub(crate) fn note_socket(number: RawFd) {
     SOCKET.note(number);
 }
 
-/// The socket is about to be closed.
-pub(crate) fn forget_socket() {
-    SOCKET.number.store(-1, Release);
+/// This socket is about to be closed. The one that was noted last may be another by now.
+pub(crate) fn forget_socket(number: RawFd) {
+    let _ = SOCKET.number.compare_exchange(number, -1, AcqRel, Relaxed);
 }
 
 /// Whether this number still leads to the ring file.

@@ -49,7 +49,7 @@ impl Uplink {
     /// Opens the library.
     pub(crate) fn open() -> Result<Self, Missing> {
         let functions = load().ok_or(Missing::Library)?;
-        let host = Host { panicked, socket_opened };
+        let host = Host { panicked, socket_opened, socket_closing };
         // SAFETY: the library is of our version; both functions live as long as this one.
         let handle = unsafe { (functions.open)(host) };
         Ok(Self { functions, handle: NonNull::new(handle).ok_or(Missing::Resources)? })
@@ -112,7 +112,6 @@ impl Uplink {
 
     /// Gives up the stream.
     pub(crate) fn close(&mut self) {
-        descriptors::forget_socket();
         // SAFETY: the handle is its own.
         unsafe { (self.functions.close)(self.handle.as_ptr()) }
     }
@@ -148,6 +147,10 @@ extern "C" fn panicked() {
 
 extern "C" fn socket_opened(number: c_int) {
     descriptors::note_socket(number);
+}
+
+extern "C" fn socket_closing(number: c_int) {
+    descriptors::forget_socket(number);
 }
 
 /// Loads the library from beside this one.

@@ -70,6 +70,8 @@ pub struct Host {
     pub panicked: extern "C" fn(),
     /// The stream goes through this descriptor.
     pub socket_opened: extern "C" fn(c_int),
+    /// This descriptor is about to be closed.
+    pub socket_closing: extern "C" fn(c_int),
 }
 
 /// Where to connect, and how.

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,17 @@ struct meeting {
   char slots[]; /* one piece per rank, then a mailbox per ordered pair */
 };
 
-int rendezvous_is_on(void) { return *environment_text(SETTING_RENDEZVOUS) != 0; }
+/* Asked at every operation, so the environment is searched once. */
+int rendezvous_is_on(void) {
+  enum { UNKNOWN, OFF, ON };
+  static _Atomic int state = UNKNOWN;
+  int known = atomic_load_explicit(&state, memory_order_relaxed);
+  if (known == UNKNOWN) {
+    known = *environment_text(SETTING_RENDEZVOUS) ? ON : OFF;
+    atomic_store_explicit(&state, known, memory_order_relaxed);
+  }
+  return known == ON;
+}
 
 static char *slot(const struct ncclComm *comm, int rank) { return comm->meeting->slots + (size_t)rank * PIECE; }
 

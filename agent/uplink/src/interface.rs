@@ -78,7 +78,7 @@ unsafe extern "C" fn connect(
             method,
             user: to.user,
             patience: Duration::from_millis(to.patience_ms),
-            opened: opened.host.socket_opened,
+            host: opened.host,
         };
         match opened.link.connect(&to, first) {
             Ok(()) => Outcome::DONE,

@@ -14,6 +14,7 @@
 )]
 
 mod codec;
+mod socket;
 mod stream;
 
 #[allow(unsafe_code)]

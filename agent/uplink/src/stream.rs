@@ -1,12 +1,13 @@
 //! One gRPC stream at a time, on a runtime that runs only while somebody waits in it.
 
 use crate::codec::Untouched;
+use crate::socket::Socket;
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use nccltap_proto::MAX_MESSAGE_BYTES;
 use nccltap_proto::address::Address;
+use nccltap_proto::uplink::Host;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub(crate) struct Destination {
     pub(crate) user: u32,
     pub(crate) patience: Duration,
     /// Is told the number of the socket.
-    pub(crate) opened: extern "C" fn(std::ffi::c_int),
+    pub(crate) host: Host,
 }
 
 /// Why there is no stream.
@@ -109,6 +110,8 @@ impl Link {
                 }
             };
             tokio::select! {
+                // In this order: that a stream has broken is said at once.
+                biased;
                 message = message => match message {
                     Ok(Some(message)) => Received::Message(message),
                     Ok(None) => Received::Ended,
@@ -163,14 +166,12 @@ async fn connect(to: &Destination) -> Result<Channel, NoStream> {
             let socket = TcpStream::connect(format!("{host}:{port}")).await;
             let socket = socket.map_err(|_| NoStream::Unreachable)?;
             let _ = socket.set_nodelay(true);
-            (to.opened)(socket.as_raw_fd());
-            over(socket, &format!("http://{host}:{port}")).await
+            over(Socket::new(socket, to.host), &format!("http://{host}:{port}")).await
         }
         Address::Unix(path) => {
             let socket = own_socket(path, to.user).await?;
-            (to.opened)(socket.as_raw_fd());
             // The name is never looked up; HTTP/2 wants one.
-            over(socket, "http://nccltap").await
+            over(Socket::new(socket, to.host), "http://nccltap").await
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Engines to rehearse with: unmodified packages from PyPI, in an environment of their own, with
-//! none of NVIDIA's libraries.
+//! none of NVIDIA's CUDA libraries.
 //!
 //! - [`catalog`]: the releases that were tried, and what each needs to be told;
 //! - [`left_out`]: the packages that are not installed, since their libraries are simulated;

@@ -1,4 +1,4 @@
-//! `nccltap rehearse install`: an environment with an engine and none of NVIDIA's libraries.
+//! `nccltap rehearse install`: an environment with an engine and without NVIDIA's CUDA libraries.
 
 use nccltap_rehearsal::engines::catalog::{DEFAULT, Wanted, known};
 use nccltap_rehearsal::engines::install::Installation;
@@ -6,7 +6,7 @@ use nccltap_rehearsal::engines::installed;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Makes an environment with an engine from PyPI and none of NVIDIA's libraries
+/// Makes an environment with an engine from PyPI and without NVIDIA's CUDA libraries
 ///
 /// Needs Python with its headers, gcc and g++, and a network. The same command goes on where an
 /// earlier one stopped. Packages are installed by uv, which is fetched from PyPI where there is
