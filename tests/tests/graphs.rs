@@ -289,8 +289,66 @@ fn a_program_that_takes_cuda_by_dlsym_is_counted_and_copies_are_kept_apart() {
     assert!(of_cuda.into_iter().all(|l| launches(&l.dlsym) && l.plt.is_empty()), "{libraries:?}");
 }
 
+/// What `tests/hosts/driver.c` does, whichever way it comes to the driver's functions.
+fn is_what_the_driver_was_asked(ledger: &Tally) {
+    let of = |elements| ledger.of_elements("AllReduce", elements);
+    assert_eq!((of(8), of(16), of(32)), (2 * 3, 2 * 5, 2 * 7));
+    assert_eq!((of(3), of(64), of(128)), (3, 2 * 8 + 6, 2));
+    assert_eq!((of(5), of(6), of(9)), (4, 4, 2));
+}
+
 #[test]
-fn a_program_that_takes_graphs_from_the_driver_is_told_of() {
+fn a_program_that_uses_the_driver_is_counted_whichever_way_it_finds_its_functions() {
+    for (door, linkage) in [
+        ("linked", Linkage::Lazy),
+        ("linked", Linkage::Now),
+        ("dlsym", Linkage::Lazy),
+        ("by_name", Linkage::Lazy),
+        ("by_old_name", Linkage::Lazy),
+        ("by_runtime", Linkage::Lazy),
+    ] {
+        let stage = Stage::new();
+        let collector = stage.collector();
+        let program = hosts::driver_program("driver", linkage);
+        let host = stage.tapped(program).arg(door).run().succeeded();
+        let ledger = stage.ledger_equals_ground_truth(&collector);
+        is_what_the_driver_was_asked(&ledger);
+        let process = collector.ended(host.pid);
+        assert_eq!((process.launches.unknown, process.launches.with_operations), (0, 24), "{door}");
+        assert_eq!(process.calls.get("cudaGraphLaunch"), Some(&1), "{door}: {process:?}");
+        assert!(process.faults.is_empty(), "{door}: {:?}", process.faults);
+        let driver = process.libraries.iter().find(|library| library.kind == "CUDA driver");
+        let driver = driver.unwrap_or_else(|| panic!("{door}: {:?}", process.libraries));
+        let by_name = door != "linked";
+        assert_eq!(driver.dlsym.contains(&"cuGraphLaunch".to_owned()), by_name, "{driver:?}");
+        assert_eq!(driver.plt.contains(&"cuGraphLaunch".to_owned()), !by_name, "{driver:?}");
+    }
+}
+
+#[test]
+fn a_runtime_that_is_linked_statically_is_counted_once_whether_or_not_its_names_are_hidden() {
+    for exported in [false, true] {
+        let stage = Stage::new();
+        let collector = stage.collector();
+        let mut host = stage.tapped(hosts::program("static_runtime", Linkage::Lazy));
+        if exported {
+            host = host.arg(hosts::library("static_runtime"));
+        }
+        let host = host.run().succeeded();
+        let ledger = stage.ledger_equals_ground_truth(&collector);
+        let of = |elements| ledger.of_elements("AllReduce", elements);
+        assert_eq!((of(3), of(8), of(7)), (5, 10, 1));
+        let process = collector.ended(host.pid);
+        let by_runtime = process.calls.get("cudaGraphLaunch").copied().unwrap_or(0);
+        let by_driver = process.calls.get("cuGraphLaunch").copied().unwrap_or(0);
+        let expected = if exported { (5, 0) } else { (0, 5) };
+        assert_eq!((by_runtime, by_driver), expected, "{process:?}");
+        assert!(process.faults.is_empty(), "{:?}", process.faults);
+    }
+}
+
+#[test]
+fn a_program_that_takes_graphs_from_the_driver_in_a_form_of_later_days_is_told_of() {
     let stage = Stage::new();
     let collector = stage.collector();
     let driver = hosts::library("driver_graphs");
