@@ -96,6 +96,48 @@ fn a_node_that_is_a_graph_counts_like_a_child_in_cuda_12_and_13() {
 }
 
 #[test]
+fn a_node_that_is_given_another_graph_counts_as_that_from_then_on() {
+    let (ledger, _) = played("children_set");
+    let of = |elements| ledger.of_elements("AllReduce", elements);
+    // Executable: 1 with both, 110 with one of each, 1000 with the other twice. Graph: 1 before, 1 after.
+    assert_eq!((of(8), of(16)), (4 + 2 * 110 + 4 + 2, 2 * 110 + 4 * 1000));
+    assert_eq!((of(32), of(64)), (0, 1));
+}
+
+#[test]
+fn a_graph_inside_a_node_that_is_changed_there_counts_as_it_stands() {
+    for release in [12, 13] {
+        let stage = Stage::new();
+        let collector = stage.collector();
+        let host = stage.cuda_host("graphs", Linkage::Lazy, release).arg("child_opened");
+        host.run().succeeded();
+        let ledger = stage.ledger_equals_ground_truth(&collector);
+        let of = |elements| ledger.of_elements("AllReduce", elements);
+        assert_eq!((of(8), of(16)), (3 + 5, 3), "CUDA {release}");
+    }
+}
+
+#[test]
+fn a_node_of_a_clone_is_followed_once_the_program_has_asked_for_it() {
+    let (ledger, process) = played("child_of_clone_set");
+    assert_eq!((ledger.of_elements("AllReduce", 8), ledger.of_elements("AllReduce", 16)), (7, 3));
+    assert_eq!(process.launches.without, 5, "{process:?}");
+}
+
+#[test]
+fn an_executable_whose_unknown_node_is_changed_holds_what_is_not_known() {
+    let stage = Stage::new();
+    let collector = stage.collector();
+    let host = stage.cuda_host("graphs", Linkage::Lazy, 12).arg("unknown_child_set");
+    let host = host.run().succeeded();
+    let process = collector.ended(host.pid);
+    assert_eq!((process.launches.with_operations, process.launches.unknown), (2, 3), "{process:?}");
+    assert_eq!(process.faults.get("unknown_node"), Some(&1), "{process:?}");
+    let ledger = collector.rows();
+    assert_eq!((ledger.of_elements("AllReduce", 8), ledger.of_elements("AllReduce", 16)), (2, 0));
+}
+
+#[test]
 fn an_executable_holds_what_its_graph_held_when_it_was_made() {
     let (ledger, _) = played("instantiated_again");
     assert_eq!((ledger.of_elements("AllReduce", 8), ledger.of_elements("AllReduce", 16)), (8, 5));
