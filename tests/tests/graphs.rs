@@ -2,9 +2,9 @@
 //!
 //! Ground truth is the simulator's own account: each launch counts every operation it carries out.
 
+use nccltap_tests::kills::{kill_while_launching, launches_known};
 use nccltap_tests::tally::Counter;
 use nccltap_tests::{Collector, Linkage, Stage, Tally, collector::Process, hosts};
-use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -410,29 +410,12 @@ fn a_program_bound_at_start_or_without_linkage_table_is_counted() {
     }
 }
 
-/// Starts a host that launches until it is killed, and kills it.
-fn killed(stage: &Stage, delay: Duration) -> (u32, [u64; 2]) {
-    let witness = stage.path().join("witness");
-    let host = stage.cuda_host("graphs", Linkage::Lazy, 12).arg("until_killed").arg(&witness);
-    let mut host = host.start();
-    host.wait_for_line("launching");
-    std::thread::sleep(delay);
-    let pid = host.kill().pid;
-    let bytes = fs::read(&witness).unwrap();
-    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-    (pid, [word(0), word(8)])
-}
-
 /// Requires that everything that was launched is in the counts.
-fn every_launch_is_there(collector: &Collector, pid: u32, [begun, done]: [u64; 2]) {
-    let process = collector.ended(pid);
-    let launches = process.launches.with_operations;
-    assert!((done..=begun).contains(&launches), "{launches} of {done} to {begun}");
-    assert_eq!((process.launches.unknown, process.accounting.dropped), (0, 0), "{process:?}");
-    assert_eq!(process.accounting.graph_operations, 3 * launches);
-    let ledger = collector.rows();
-    let of_process = ledger.0.iter().filter(|(call, _)| call.pid == pid);
-    assert_eq!(of_process.map(|(_, count)| count).sum::<u64>(), 3 * launches);
+fn every_launch_is_there(collector: &Collector, pid: u32, counted: [u64; 2]) {
+    let killed = launches_known(collector, pid, counted);
+    assert!(killed.is_exact() && killed.dropped == 0, "{killed:?}");
+    let operations = collector.ended(pid).accounting.graph_operations;
+    assert_eq!(operations, killed.operations);
 }
 
 #[test]
@@ -440,7 +423,7 @@ fn a_process_killed_while_it_launches_loses_no_launch() {
     let stage = Stage::new();
     let collector = stage.collector();
     for delay in [0, 1, 10, 100] {
-        let (pid, launches) = killed(&stage, Duration::from_millis(delay));
+        let (pid, launches) = kill_while_launching(&stage, Duration::from_millis(delay));
         every_launch_is_there(&collector, pid, launches);
     }
 }
@@ -448,7 +431,7 @@ fn a_process_killed_while_it_launches_loses_no_launch() {
 #[test]
 fn launches_of_a_killed_process_are_known_to_a_collector_that_comes_later() {
     let stage = Stage::new();
-    let (pid, launches) = killed(&stage, Duration::from_millis(1));
+    let (pid, launches) = kill_while_launching(&stage, Duration::from_millis(1));
     let collector = stage.collector();
     every_launch_is_there(&collector, pid, launches);
 }
