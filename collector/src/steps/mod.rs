@@ -10,11 +10,16 @@
 //! | `v1` | vLLM V1, tensor parallel | with the forward pass | at the logits |
 //! | `pipeline_only` | vLLM V0, one rank per stage | with a transfer | in its size |
 //!
+//! An engine that says itself what its steps are is followed by `marked`, and what it says counts. The recognisers
+//! go on beside it, and `disagreement` counts where they would have said something else.
+//!
 //! A process is a worker of an engine when pynccl shows itself: an AllReduce of one float32 right after a
 //! communicator was made. Until its first step, everything is start-up.
 
 mod burst;
+mod disagreement;
 mod event;
+mod marked;
 mod phase;
 mod pipeline_only;
 mod turn;
@@ -25,8 +30,10 @@ pub use phase::{Label, Phase, Source, Tokens};
 pub(crate) use turn::{Place, Settled, Turn};
 
 use crate::timeline::OperationCall;
+use disagreement::Disagreement;
 use event::Event;
-use nccltap_proto::Datatype;
+use marked::Marked;
+use nccltap_proto::{Datatype, Mark};
 use pipeline_only::PipelineOnly;
 use std::collections::BTreeMap;
 use v0::V0;
@@ -55,6 +62,25 @@ pub struct StepCount {
     pub steps: u64,
     /// Their tokens, as far as they are known.
     pub tokens: Tokens,
+    /// Requests that computed tokens of their prompt, where the engine says so: a request counts in each of
+    /// its steps.
+    pub prefill_requests: u64,
+    /// Requests that generated.
+    pub decode_requests: u64,
+    /// Of the tokens: guesses of a draft.
+    pub speculative_tokens: u64,
+}
+
+impl StepCount {
+    fn add(&mut self, more: Self) {
+        let sum = |mine: &mut u64, theirs: u64| *mine = mine.saturating_add(theirs);
+        sum(&mut self.steps, more.steps);
+        sum(&mut self.tokens.prefill, more.tokens.prefill);
+        sum(&mut self.tokens.decode, more.tokens.decode);
+        sum(&mut self.prefill_requests, more.prefill_requests);
+        sum(&mut self.decode_requests, more.decode_requests);
+        sum(&mut self.speculative_tokens, more.speculative_tokens);
+    }
 }
 
 /// The steps of one process.
@@ -63,13 +89,26 @@ pub struct Steps {
     engine: Engine,
     /// Calls were missing before an engine was recognised.
     joined_late: bool,
+    /// The engine marks its steps.
+    marked: Option<Marked>,
+    disagreement: Disagreement,
     counts: BTreeMap<Label, StepCount>,
 }
 
 impl Steps {
     /// Whether the process has shown that it is a worker of an engine.
     pub fn is_engine(&self) -> bool {
-        !matches!(self.engine, Engine::None)
+        self.is_marked() || !matches!(self.engine, Engine::None)
+    }
+
+    /// Whether the engine says itself what its steps are.
+    pub fn is_marked(&self) -> bool {
+        self.marked.is_some()
+    }
+
+    /// Operations of which the sizes show another phase than the engine says. The engine's counts.
+    pub fn differing(&self) -> u64 {
+        self.disagreement.differing()
     }
 
     /// How many steps there were, and their tokens, by label.
@@ -80,12 +119,26 @@ impl Steps {
     /// Takes an operation.
     #[inline]
     pub(crate) fn operation(&mut self, call: &OperationCall) -> Turn {
-        self.event(Event::of(call))
+        self.event(Event::of(call), 1)
     }
 
     /// Takes operations that were launched together.
     pub(crate) fn group(&mut self, calls: &[OperationCall]) -> Turn {
-        self.event(Event::of_group(calls))
+        self.event(Event::of_group(calls), calls.len() as u64)
+    }
+
+    /// Takes what the engine says of its steps. Says what the operations serve that are held.
+    pub(crate) fn mark(&mut self, mark: &Mark) -> Option<Settled> {
+        let Self { marked, counts, disagreement, .. } = self;
+        let is_first = marked.is_none();
+        let marked = marked.get_or_insert_default();
+        let count = |label, more| counts.entry(label).or_default().add(more);
+        let settled = marked.mark(mark, count);
+        if let Some(settled) = settled {
+            disagreement.marks_settle(settled);
+        }
+        // What a recogniser holds from before belongs to no step that was marked.
+        settled.or(is_first.then_some(Settled::UNKNOWN))
     }
 
     /// Calls may be missing here. What is held is settled so.
@@ -100,28 +153,41 @@ impl Steps {
             Engine::V1(engine) => engine.gap(),
             Engine::PipelineOnly(engine) => engine.gap(),
         }
+        if let Some(marked) = &mut self.marked {
+            marked.gap();
+            self.disagreement.sizes_settle(Settled::UNKNOWN);
+            self.disagreement.marks_settle(Settled::UNKNOWN);
+        }
         Settled::UNKNOWN
     }
 
     #[inline]
-    fn event(&mut self, event: Event) -> Turn {
-        let turn = match &mut self.engine {
+    fn event(&mut self, event: Event, operations: u64) -> Turn {
+        let inferred = self.infer(event);
+        match &mut self.marked {
+            None => {
+                if let Some((steps, label, tokens)) = inferred.steps {
+                    let more = StepCount { steps, tokens, ..StepCount::default() };
+                    self.counts.entry(label).or_default().add(more);
+                }
+                inferred
+            }
+            Some(marked) => {
+                let turn = marked.operation();
+                self.disagreement.operations(operations, &inferred, &turn);
+                turn
+            }
+        }
+    }
+
+    #[inline]
+    fn infer(&mut self, event: Event) -> Turn {
+        match &mut self.engine {
             Engine::V0(engine) => engine.event(event),
             Engine::V1(engine) => engine.event(event),
             Engine::PipelineOnly(engine) => engine.event(event),
             Engine::None | Engine::Starting { .. } => self.before_first_step(event),
-        };
-        if let Some((steps, label, tokens)) = turn.steps {
-            self.count(steps, label, tokens);
         }
-        turn
-    }
-
-    fn count(&mut self, steps: u64, label: Label, tokens: Tokens) {
-        let count = self.counts.entry(label).or_default();
-        count.steps += steps;
-        count.tokens.prefill = count.tokens.prefill.saturating_add(tokens.prefill);
-        count.tokens.decode = count.tokens.decode.saturating_add(tokens.decode);
     }
 
     fn before_first_step(&mut self, event: Event) -> Turn {
