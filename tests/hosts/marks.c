@@ -1,7 +1,6 @@
 /* An engine that marks its steps by nccltap.h, and runs without the tap as well.
  *
  * usage: marks weak | dlsym | threads | killed | many N */
-#define _GNU_SOURCE
 #include "host.h"
 
 #include <dlfcn.h>

@@ -32,18 +32,24 @@ pub(super) struct Marked {
 }
 
 impl Marked {
-    /// An operation, or several that were launched together.
+    /// An operation, or several that were launched together. `None` while the marks say nothing: between those
+    /// of an engine's start-up.
     #[inline]
-    pub(super) fn operation(&mut self) -> Turn {
+    pub(super) fn operation(&mut self) -> Option<Turn> {
         match &mut self.now {
-            Now::In(label, tokens) => Turn::now(*label, *tokens),
+            Now::In(label, tokens) => Some(Turn::now(*label, *tokens)),
             Now::NotDescribed { holds } => {
                 *holds = true;
-                Turn::HOLD
+                Some(Turn::HOLD)
             }
-            Now::Outside if !self.serving => Turn::now(Label::STARTUP, Tokens::default()),
-            Now::Outside | Now::Lost => Turn::unknown(),
+            Now::Outside if !self.serving => None,
+            Now::Outside | Now::Lost => Some(Turn::unknown()),
         }
+    }
+
+    /// Whether the marks say nothing of what is done now.
+    pub(super) fn is_silent(&self) -> bool {
+        self.now == Now::Outside && !self.serving
     }
 
     /// Takes a mark. Says what is held serves, if anything is settled, and tells `count` of steps.
@@ -137,6 +143,7 @@ fn count_of(step: &MarkedStep) -> StepCount {
 
 #[cfg(test)]
 mod tests {
+    use super::super::turn::Place;
     use super::*;
     use proptest::prelude::*;
 
@@ -179,9 +186,10 @@ mod tests {
                 Describe(step) => Mark { kind: MarkKind::Describe, step: Some(step) },
                 End => Mark { kind: MarkKind::End, step: None },
                 Operation => {
-                    match marked.operation().place {
-                        super::super::Place::Hold => held += 1,
-                        super::super::Place::Now(label, _) => phases.push(label.phase),
+                    match marked.operation().map(|turn| turn.place) {
+                        Some(Place::Hold) => held += 1,
+                        Some(Place::Now(label, _)) => phases.push(label.phase),
+                        None => phases.push(Phase::Unknown),
                     }
                     continue;
                 }
@@ -241,11 +249,25 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_request_everything_is_start_up_and_between_steps_nothing_is_known() {
-        let profile = [Begin(Some(PROFILE)), Operation, End, Operation];
+    fn a_run_at_start_up_is_marked_as_that_and_between_steps_nothing_is_known() {
+        let profile = [Begin(Some(PROFILE)), Operation, End];
         let step = [Begin(Some(PREFILL)), End, Operation];
         let (phases, _) = follow(&[profile.as_slice(), step.as_slice()].concat());
-        assert_eq!(phases, [Phase::Startup, Phase::Startup, Phase::Unknown]);
+        assert_eq!(phases, [Phase::Startup, Phase::Unknown]);
+    }
+
+    #[test]
+    fn until_a_request_is_served_the_sizes_speak_where_the_marks_do_not() {
+        let mut marked = Marked::default();
+        assert_eq!(marked.operation(), None);
+        let mark = |kind, step| Mark { kind, step };
+        marked.mark(&mark(MarkKind::Begin, Some(PROFILE)), |_, _| ());
+        assert!(marked.operation().is_some());
+        marked.mark(&mark(MarkKind::End, None), |_, _| ());
+        assert_eq!(marked.operation(), None);
+        marked.mark(&mark(MarkKind::Begin, Some(PREFILL)), |_, _| ());
+        marked.mark(&mark(MarkKind::End, None), |_, _| ());
+        assert_eq!(marked.operation(), Some(Turn::unknown()));
     }
 
     #[test]

@@ -130,15 +130,15 @@ impl Steps {
     /// Takes what the engine says of its steps. Says what the operations serve that are held.
     pub(crate) fn mark(&mut self, mark: &Mark) -> Option<Settled> {
         let Self { marked, counts, disagreement, .. } = self;
-        let is_first = marked.is_none();
         let marked = marked.get_or_insert_default();
+        let silent = marked.is_silent();
         let count = |label, more| counts.entry(label).or_default().add(more);
         let settled = marked.mark(mark, count);
         if let Some(settled) = settled {
             disagreement.marks_settle(settled);
         }
-        // What a recogniser holds from before belongs to no step that was marked.
-        settled.or(is_first.then_some(Settled::UNKNOWN))
+        // What a recogniser holds belongs to no step that is marked.
+        settled.or(silent.then_some(Settled::UNKNOWN))
     }
 
     /// Calls may be missing here. What is held is settled so.
@@ -164,7 +164,7 @@ impl Steps {
     #[inline]
     fn event(&mut self, event: Event, operations: u64) -> Turn {
         let inferred = self.infer(event);
-        match &mut self.marked {
+        match self.marked.as_mut().and_then(Marked::operation) {
             None => {
                 if let Some((steps, label, tokens)) = inferred.steps {
                     let more = StepCount { steps, tokens, ..StepCount::default() };
@@ -172,8 +172,7 @@ impl Steps {
                 }
                 inferred
             }
-            Some(marked) => {
-                let turn = marked.operation();
+            Some(turn) => {
                 self.disagreement.operations(operations, &inferred, &turn);
                 turn
             }
