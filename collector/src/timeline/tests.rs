@@ -35,7 +35,7 @@ impl Listener for Told {
     fn gap(&mut self) {
         self.gaps += 1;
     }
-    fn captured(&mut self) {
+    fn captured(&mut self, _: &OperationCall) {
         self.captured += 1;
     }
     fn launched_by_device(&mut self, _: &Manifest) {
