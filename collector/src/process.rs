@@ -3,8 +3,9 @@
 //! Pure. Live streams, recordings and ring files all end up here, as the same messages.
 
 use crate::accountant::Accountant;
+use crate::groups::Board;
 use crate::ledger::Ledger;
-use crate::steps::Steps;
+use crate::steps::{Passage, Steps};
 use crate::timeline::{Clock, CommunicatorId, Timeline};
 use nccltap_proto::record::{RECORD_SIZE, Record};
 use nccltap_proto::{Function, v1};
@@ -226,6 +227,26 @@ impl Process {
     /// Its engine steps.
     pub fn steps(&self) -> &Steps {
         &self.steps
+    }
+
+    /// What it knows of steps that other stages of its pipeline wait for, and what it waits for itself.
+    pub(crate) fn exchange(&mut self, board: &mut Board) {
+        let communicators = self.timeline.communicators();
+        if let Some(doubtful) = self.steps.doubtful() {
+            let groups = doubtful.iter().map(|id| communicators.get(*id).map_or(0, |c| c.group));
+            if board.are_one_group(groups) {
+                self.steps.is_alone();
+            }
+        }
+        if self.steps.waiting() > 0 {
+            let answer = |passage: &Passage| board.answer(passage, communicators);
+            for (awaited, label, tokens) in self.steps.ask(answer) {
+                self.ledger.settle_step(awaited.step, label, tokens);
+            }
+        }
+        for told in self.steps.told() {
+            board.tell(told, communicators);
+        }
     }
 
     /// Its counts.

@@ -3,7 +3,7 @@
 //! Where steps are marked, the marks count; what the sizes alone would have said is followed beside them. Each
 //! of both may know it only later, so that operations wait here until both have spoken.
 
-use super::phase::{Label, Phase};
+use super::phase::Phase;
 use super::turn::{Place, Settled, Turn};
 
 const PHASES: usize = Phase::ALL.len();
@@ -46,7 +46,8 @@ impl Disagreement {
     }
 
     /// The marks say what the operations serve that were held for them.
-    pub(super) fn marks_settle(&mut self, Settled(Label { phase, .. }, _): Settled) {
+    pub(super) fn marks_settle(&mut self, settled: Settled) {
+        let phase = phase_of(settled);
         for (sizes, count) in Phase::ALL.into_iter().zip(std::mem::take(&mut self.by_sizes)) {
             self.compare(sizes, phase, count);
         }
@@ -54,7 +55,8 @@ impl Disagreement {
     }
 
     /// The sizes show what the operations serve that were held for them.
-    pub(super) fn sizes_settle(&mut self, Settled(Label { phase, .. }, _): Settled) {
+    pub(super) fn sizes_settle(&mut self, settled: Settled) {
+        let phase = phase_of(settled);
         for (marks, count) in Phase::ALL.into_iter().zip(std::mem::take(&mut self.by_marks)) {
             self.compare(phase, marks, count);
         }
@@ -68,9 +70,17 @@ impl Disagreement {
     }
 }
 
+/// What is left to another stage to say is not compared.
+fn phase_of(settled: Settled) -> Phase {
+    match settled {
+        Settled::Now(label, _) => label.phase,
+        Settled::Later(_) => Phase::Unknown,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::phase::{Source, Tokens};
+    use super::super::phase::{Label, Source, Tokens};
     use super::*;
 
     fn now(phase: Phase) -> Turn {
@@ -78,7 +88,7 @@ mod tests {
     }
 
     fn settled(phase: Phase) -> Settled {
-        Settled(Label::known(phase, Source::Plugin), Tokens::default())
+        Settled::Now(Label::known(phase, Source::Plugin), Tokens::default())
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Marked {
                     count(label_of(&step), count_of(&step));
                 }
                 let late = matches!(before, Now::NotDescribed { .. });
-                late.then(|| Settled(label_of(&step), tokens_of(&step)))
+                late.then(|| Settled::Now(label_of(&step), tokens_of(&step)))
             }
             // Says nothing.
             (MarkKind::Describe, None) => None,
@@ -200,7 +200,7 @@ mod tests {
                 }
             };
             let settled = marked.mark(&mark, |label, count| steps.push((label.phase, count)));
-            if let Some(Settled(label, _)) = settled {
+            if let Some(Settled::Now(label, _)) = settled {
                 phases.extend(std::iter::repeat_n(label.phase, std::mem::take(&mut held)));
             }
         }

@@ -45,6 +45,10 @@ pub enum Source {
     Graph,
     /// Rows of the logits against tokens of the forward pass.
     Rows,
+    /// The same, where tokens are known but for the padding of a CUDA graph.
+    Padding,
+    /// The pipeline stage that sees the logits knows it of the same step.
+    Pipeline,
     /// Sizes of what pipeline stages send, and nothing else.
     Sizes,
 }
@@ -58,6 +62,8 @@ impl Source {
             Self::Metadata => "metadata",
             Self::Graph => "graph",
             Self::Rows => "rows",
+            Self::Padding => "padding",
+            Self::Pipeline => "pipeline",
             Self::Sizes => "sizes",
         }
     }
@@ -94,6 +100,9 @@ pub struct Tokens {
 }
 
 impl Tokens {
+    /// None that are known.
+    pub const NONE: Self = Self { prefill: 0, decode: 0 };
+
     /// So many tokens, all of them in `phase`. A mixed step's are not known by their sum.
     pub fn all(phase: Phase, tokens: u64) -> Self {
         match phase {

@@ -92,8 +92,8 @@ pub trait Listener {
     fn simulated(&mut self, operations: u64);
     /// Calls may be missing between what was told last and what is told next.
     fn gap(&mut self);
-    /// NCCL took an operation into a graph under capture: nothing was carried out.
-    fn captured(&mut self);
+    /// NCCL took this operation into a graph under capture: nothing was carried out.
+    fn captured(&mut self, call: &OperationCall);
     /// A graph became known that the GPU can launch by itself, whether or not the host ever does.
     fn launched_by_device(&mut self, manifest: &Manifest);
     /// A graph was launched, and this is in it.
@@ -362,7 +362,9 @@ impl Reading {
         listener.call(function);
         let went_through = matches!(record.result, SUCCESS | IN_PROGRESS);
         match function.meaning() {
-            Meaning::Operation(_) if went_through && record.is_captured() => listener.captured(),
+            Meaning::Operation(operation) if went_through && record.is_captured() => {
+                listener.captured(&self.operation(function, operation, record));
+            }
             Meaning::GraphLaunch if record.result == SUCCESS => {
                 let holds = match (record.is_captured(), record.count) {
                     (true, _) => Holds::Captured,

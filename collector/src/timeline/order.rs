@@ -177,8 +177,8 @@ impl<L: Listener> Listener for InOrder<'_, L> {
     }
 
     #[inline]
-    fn captured(&mut self) {
-        self.listener.captured();
+    fn captured(&mut self, call: &OperationCall) {
+        self.listener.captured(call);
     }
 
     fn launched_by_device(&mut self, manifest: &Manifest) {

@@ -37,7 +37,7 @@ impl Listener for Told {
     fn gap(&mut self) {
         self.gaps += 1;
     }
-    fn captured(&mut self) {
+    fn captured(&mut self, _: &OperationCall) {
         self.captured += 1;
     }
     fn mark(&mut self, mark: &Mark) {
