@@ -4,6 +4,7 @@ use super::runtime;
 use super::signals::Signals;
 use crate::client::{self, Target};
 use crate::outputs::rows::{View, json};
+use crate::plugin;
 use crate::preload::{find_library, joined, nameable, uplink_problem};
 use crate::private::PrivateCollector;
 use anyhow::Context;
@@ -25,7 +26,8 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(10);
 /// Runs a command with the tap in it and in its children, and prints the report at the end
 ///
 /// The report goes to stderr, so that the command's own output stays clean. The exit code is the
-/// command's, 128 + N when signal N ended it. LD_PRELOAD is joined, not replaced.
+/// command's, 128 + N when signal N ended it. LD_PRELOAD is joined, not replaced. PYTHONPATH is joined by
+/// the plugin that marks the steps of vLLM and SGLang, unless NCCLTAP_PLUGIN=off.
 #[derive(Debug, clap::Args)]
 pub(super) struct Run {
     #[command(flatten)]
@@ -89,8 +91,9 @@ impl Run {
         let links = tempfile::tempdir().context("a directory for a link cannot be made")?;
         let library = nameable(library, links.path())?;
         let preload = joined(&library, std::env::var_os("LD_PRELOAD").as_deref());
-        let environment =
+        let mut environment =
             vec![("LD_PRELOAD", preload), ("NCCLTAP_COLLECTOR", address.to_string().into())];
+        environment.extend(plugin::environment(links.path(), &|name| std::env::var_os(name))?);
         let mut signals = Signals::catch()?;
         let ended = match spawn(&self.command, environment) {
             Ok(child) => supervise(child, &mut signals).await?,
@@ -122,6 +125,11 @@ pub(super) async fn with_own(
         None => std::env::var_os("LD_PRELOAD"),
     };
     environment.extend(own.environment(library, preload.as_deref())?);
+    let brought = plugin::environment(own.directory(), &|name| {
+        let set = environment.iter().rev().find(|(set, _)| *set == name);
+        set.map(|(_, value)| value.clone()).or_else(|| std::env::var_os(name))
+    })?;
+    environment.extend(brought);
     let mut signals = Signals::catch()?;
     let mut children = Vec::new();
     for command in commands {

@@ -51,7 +51,7 @@ pub struct Row {
     pub stage: Option<u32>,
     /// `prefill`, `decode`, `mixed`, `startup` or `unknown`.
     pub phase: String,
-    /// How the phase is known: `startup`, `metadata`, `graph`, `rows` or `sizes`.
+    /// How the phase is known: `plugin`, `startup`, `metadata`, `graph`, `rows` or `sizes`.
     pub phase_source: Option<String>,
     /// Names the communicator by its role (`tp0`), or as `communicator` does.
     pub group: Option<String>,
