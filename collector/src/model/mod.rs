@@ -9,9 +9,12 @@
 //! Request ──> scheduler ──> Step ────────┘
 //! ```
 //!
+//! [`advice`] puts a price on the schedule, for a given cluster.
+//!
 //! All of it is pure: no clock, no runtime, no I/O. What the two predictors say, where they differ and
 //! why is in `docs/model.md`.
 
+pub mod advice;
 pub mod comparison;
 mod description;
 mod engine;
