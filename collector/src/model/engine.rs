@@ -243,6 +243,24 @@ impl Deployment {
     }
 }
 
+impl Deployment {
+    /// Whether what speculative decoding does is known: with n-grams, that is without a draft model,
+    /// each request has a row of logits for every guess (`v1/worker/gpu_model_runner.py`,
+    /// `_calc_spec_decode_metadata`), and nothing else is sent.
+    pub(super) fn accept_drafts(&self) -> Result<(), Refusal> {
+        let refuse = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
+        match (self.engine, &self.graphs) {
+            (Engine::V0, _) => {
+                refuse("speculative decoding of V0 is not modelled: give --engine vllm-v1")
+            }
+            (_, Some(_)) => refuse(
+                "speculative decoding with CUDA graphs is not modelled: the captured sizes are others",
+            ),
+            (_, None) => Ok(()),
+        }
+    }
+}
+
 fn refuse_unknown(model: &Model, layout: Layout, engine: Engine) -> Result<(), Refusal> {
     let not_modelled = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
     match engine {

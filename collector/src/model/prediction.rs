@@ -82,9 +82,12 @@ impl Prediction {
     }
 
     /// What `deployment` sends for `steps`.
-    pub fn of_steps(deployment: Deployment, steps: &[Step]) -> Self {
+    pub fn of_steps(deployment: Deployment, steps: &[Step]) -> Result<Self, Refusal> {
+        if steps.iter().any(|step| step.drafts > 0) {
+            deployment.accept_drafts()?;
+        }
         let schedule = Schedule::of_steps(&deployment, steps);
-        Self { deployment, schedule, equations: None }
+        Ok(Self { deployment, schedule, equations: None })
     }
 
     /// The rows: what NCCL is told, or the collectives that this amounts to. Ranks that do the same

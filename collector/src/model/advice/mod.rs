@@ -129,7 +129,8 @@ pub fn advise(
             cluster.gpus()
         )));
     }
-    let request = Request { prompt: workload.prompt, output: workload.output, cached: 0 };
+    let request =
+        Request { prompt: workload.prompt, output: workload.output, cached: 0, arrives: 0 };
     let prediction = Prediction::of_requests(deployment, &[request])?;
     let deployment = &prediction.deployment;
     let placed = Placed::new(deployment, cluster)?;

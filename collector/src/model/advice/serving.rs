@@ -61,7 +61,7 @@ pub(super) struct Serving<'a> {
 
 impl<'a> Serving<'a> {
     pub(super) fn new(placed: &'a Placed<'a>, workload: &'a Workload) -> Result<Self, Refusal> {
-        let request = Request { prompt: workload.prompt, output: 1, cached: 0 };
+        let request = Request { prompt: workload.prompt, output: 1, cached: 0, arrives: 0 };
         let peak = match placed.cluster.measured.first_prefill {
             share if workload.first && share > 0.0 => share,
             _ => 1.0,

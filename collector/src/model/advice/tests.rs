@@ -26,7 +26,7 @@ fn counts_and_bytes_are_those_of_predict() {
     let advice = of("llama-3.1-8b", 2, 2, Load::Concurrent(1));
     let deployment =
         Deployment::new(preset("llama-3.1-8b").unwrap(), advice.layout, SETTINGS).unwrap();
-    let request = Request { prompt: 512, output: 128, cached: 0 };
+    let request = Request { prompt: 512, output: 128, cached: 0, arrives: 0 };
     let prediction = Prediction::of_requests(deployment, &[request]).unwrap();
     let sent = prediction.totals(|call| call.operation != nccltap_proto::Operation::Recv);
     assert_eq!(advice.sent, sent);

@@ -149,7 +149,7 @@ impl Schedule {
 
     fn step(&mut self, deployment: &Deployment, replica: u32, step: &Step) {
         let rows = match deployment.engine.rows_of_partial_prompts() {
-            true => step.sequences(),
+            true => step.sequences() + step.drafts,
             false => step.sampled(),
         };
         let replayed = replayed_at(deployment, step);
