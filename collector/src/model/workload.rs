@@ -59,6 +59,8 @@ pub enum Phase {
     Decode,
     /// Both at once.
     Mixed,
+    /// Nothing: a pass that a replica makes because the others make theirs.
+    Idle,
 }
 
 impl Phase {
@@ -69,6 +71,7 @@ impl Phase {
             Self::Prefill => "prefill",
             Self::Decode => "decode",
             Self::Mixed => "mixed",
+            Self::Idle => "idle",
         }
     }
 }
