@@ -21,7 +21,13 @@ struct Row {
 fn run(stage: &Stage) -> Host {
     let rows = stage.path().join("rows.json");
     let run = stage.untapped(&built().command).env("NCCLTAP_LIBRARY", &built().tap);
-    run.arg("run").arg("--report").arg(rows).arg("--").arg("python3").arg(hosts::script("engine"))
+    run.arg("run")
+        .arg("--quiet")
+        .arg("--report")
+        .arg(rows)
+        .arg("--")
+        .arg("python3")
+        .arg(hosts::script("engine"))
 }
 
 /// Phase, how it is known, and count of each size of AllReduce.
