@@ -17,6 +17,7 @@
 //! - [`groups`]: communicators of all processes joined, their roles, the layout;
 //! - [`outputs`]: rows, text, metrics, HTTP;
 //! - [`model`]: what should be seen, and whether it was;
+//! - [`serving`]: what the engine says of its requests, beside what was communicated meanwhile;
 //! - [`server`]: a collector with its sockets, running;
 //! - [`private`]: such a collector for the time of one command, [`preload`], which brings the
 //!   tap into it, and [`plugin`], which brings along what marks the steps of vLLM and SGLang;
@@ -63,5 +64,6 @@ pub mod recovery;
 pub mod refusals;
 pub mod replay;
 pub mod server;
+pub mod serving;
 pub mod steps;
 pub mod timeline;

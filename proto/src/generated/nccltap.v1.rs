@@ -59,7 +59,7 @@ pub struct Hello {
     /// Every setting the agent knows, with the value in force.
     #[prost(message, repeated, tag = "6")]
     pub settings: ::prost::alloc::vec::Vec<Setting>,
-    /// Every function the agent can wrap, with the number that stands for it in records.
+    /// Every function the agent can wrap, and every kind of mark, with the number that stands for it in records.
     #[prost(message, repeated, tag = "7")]
     pub functions: ::prost::alloc::vec::Vec<Function>,
     /// Where the ring file of this process lies, on the host named in `process`. The collector reads
@@ -125,13 +125,13 @@ pub struct Setting {
     #[prost(string, tag = "3")]
     pub problem: ::prost::alloc::string::String,
 }
-/// One function of the table in proto/src/functions.rs.
+/// One function of the table in proto/src/functions.rs, or one kind of mark in proto/src/marks.rs.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Function {
     /// The number in `function` of a record.
     #[prost(uint32, tag = "1")]
     pub id: u32,
-    /// NCCL's name, e.g. ncclAllReduce.
+    /// NCCL's name, e.g. ncclAllReduce. Of a mark, the function of nccltap.h that makes it.
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
 }
