@@ -5,6 +5,7 @@ mod graphs;
 mod pipeline;
 
 use super::*;
+use crate::ledger::{Collective, Merged};
 use crate::process::Process;
 use nccltap_proto::Function::{self, ncclAllGather, ncclAllReduce, ncclBcast, ncclRecv, ncclSend};
 use nccltap_proto::record::{NO_PEER, Record};
@@ -146,6 +147,27 @@ use Phase::{Decode, Prefill, Startup, Unknown};
 fn one_request_of_v0_is_prefill_and_then_decode() {
     let steps = [v0_start(), v0(128, 1, 0, 1), v0(1, 1, 9, 1), v0(1, 1, 9, 1)];
     assert_eq!(of(&steps), [(Prefill, 14), (Decode, 30), (Startup, 7)].into());
+}
+
+#[test]
+fn the_logits_of_v0_are_a_gather_in_a_group_of_two_as_well() {
+    let root = |record: Record| match record.function == ncclSend.id() {
+        true => Record { function: ncclRecv.id(), peer: 0, ..record },
+        false => record,
+    };
+    let steps = [v0_start(), v0(128, 1, 0, 1), v0(1, 1, 9, 1)].concat();
+    let steps: Vec<Record> = steps.into_iter().map(root).collect();
+    let mut process = process();
+    process.take(&report(0, &steps), false);
+    let merged: Vec<_> = process.ledger().merged().collect();
+    let gathers = |phase| {
+        let of = |(merged, label, count): &(&Merged, Label, u64)| {
+            let is_gather = merged.collective == Collective::Gather && merged.elements == PART;
+            (is_gather && label.phase == phase).then_some(*count)
+        };
+        merged.iter().filter_map(of).sum::<u64>()
+    };
+    assert_eq!((gathers(Prefill), gathers(Decode), merged.len()), (1, 1, 2));
 }
 
 #[test]

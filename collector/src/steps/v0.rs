@@ -122,7 +122,7 @@ impl V0 {
     }
 
     fn other(&mut self, event: Event) -> Turn {
-        let turn = match self.state {
+        let mut turn = match self.state {
             State::Between | State::Broken => {
                 self.state = State::Between;
                 return Turn::unknown();
@@ -147,9 +147,12 @@ impl V0 {
                 }
                 self.reduced = Some((communicator, elements));
             }
-            Event::Transfer { communicator, .. } if Some(communicator) == self.metadata_on => {
+            Event::Transfer { communicator, sends, .. }
+                if Some(communicator) == self.metadata_on =>
+            {
                 // The logits are gathered, and the step is over.
                 self.state = State::Between;
+                turn.gathers = !sends;
             }
             Event::Transfer { .. } => {
                 self.sequences.pipelined = true;
@@ -213,10 +216,10 @@ impl Running {
             self.chunked_prefill_is_off = true;
             Phase::Prefill
         } else if step.tokens > step.sequences {
-            match self.chunked_prefill_is_off || step.sequences == 1 || self.most == 0 {
-                true => Phase::Prefill,
-                false => Phase::Unknown,
-            }
+            // A sequence that decodes has a row of logits.
+            let no_rows = self.last_stage && step.rows.is_none();
+            let certain = self.chunked_prefill_is_off || step.sequences == 1 || self.most == 0;
+            if certain || no_rows { Phase::Prefill } else { Phase::Unknown }
         } else if self.most == 0 {
             Phase::Prefill
         } else if step.sequences <= self.most && !half_computed {

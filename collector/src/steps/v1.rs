@@ -145,15 +145,28 @@ impl V1 {
             }
         };
         self.latest = label;
+        let tokens = self.tokens(label.phase, &forward, gathered, around.captures);
         let turn = match lost {
             true => Turn::unknown().unknown_steps(1),
-            false => {
-                let settled = Settled::Now(label, Tokens::NONE);
-                Turn::HOLD.then(settled).step(label, Tokens::NONE)
-            }
+            false => Turn::HOLD.then(Settled::Now(label, tokens)).step(label, tokens),
         };
-        let told = received.map(|passage| Told { passage, label, tokens: Tokens::NONE });
-        (turn, told)
+        (turn, received.map(|passage| Told { passage, label, tokens }))
+    }
+
+    /// Tokens of a step, where it is known how large one is. Those of prompts may be padded; rows are not.
+    fn tokens(
+        &self,
+        phase: Phase,
+        forward: &Forward,
+        gathered: u64,
+        captures: &Captures,
+    ) -> Tokens {
+        let elements = match phase {
+            Phase::Decode => self.of_rows(gathered),
+            _ => Some(forward.elements),
+        };
+        let tokens = elements.zip(captures.one_token()).map(|(elements, one)| elements / one);
+        tokens.map_or(Tokens::NONE, |tokens| Tokens::all(phase, tokens))
     }
 
     fn classify(&mut self, forward: &Forward, gathered: u64, around: &Around<'_>) -> Label {
