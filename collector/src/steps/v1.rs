@@ -21,7 +21,7 @@ use super::captures::Captures;
 use super::event::Event;
 use super::forward::{Forward, Run};
 use super::phase::{Label, Phase, Source, Tokens};
-use super::pipeline::{Passage, Told};
+use super::pipeline::{Notice, Passage, Told};
 use super::turn::{Settled, Turn};
 
 /// In a pipeline, steps of other batches come in between: what was true of one of so many steps may be true of
@@ -81,7 +81,7 @@ impl V1 {
     }
 
     #[inline]
-    pub(super) fn event(&mut self, event: Event, around: &Around<'_>) -> (Turn, Option<Told>) {
+    pub(super) fn event(&mut self, event: Event, around: &Around<'_>) -> (Turn, Option<Notice>) {
         let turn = match event {
             Event::AllReduce { communicator, elements, graph, .. } => {
                 self.forward.add(communicator, elements, graph);
@@ -132,7 +132,7 @@ impl V1 {
         self.batches.missed();
     }
 
-    fn logits(&mut self, gathered: u64, around: &Around<'_>) -> (Turn, Option<Told>) {
+    fn logits(&mut self, gathered: u64, around: &Around<'_>) -> (Turn, Option<Notice>) {
         let forward = std::mem::take(&mut self.forward);
         let lost = std::mem::take(&mut self.lost);
         let received = self.received.take();
@@ -150,7 +150,7 @@ impl V1 {
             true => Turn::unknown().unknown_steps(1),
             false => Turn::HOLD.then(Settled::Now(label, tokens)).step(label, tokens),
         };
-        (turn, received.map(|passage| Told { passage, label, tokens }))
+        (turn, received.map(|passage| Notice::Known(Told { passage, label, tokens })))
     }
 
     /// Tokens of a step, where it is known how large one is. Those of prompts may be padded; rows are not.

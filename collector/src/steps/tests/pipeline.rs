@@ -172,6 +172,42 @@ fn ends_of_a_link_that_do_not_count_alike_are_not_joined() {
     assert_eq!(pipeline.counted(0), [(Startup, 6), (Unknown, 28)].into());
 }
 
+/// A step of V0 as a stage other than the last calls it: no rows are in its metadata.
+fn v0_passing(tokens: u64, sequences: u64) -> Vec<Record> {
+    let send = call(ncclSend, NEXT, BFLOAT16, tokens * HIDDEN / 2, 1);
+    [burst(tokens, sequences, 8 * sequences, 0), reduces(tokens, FIRST), vec![send; 2]].concat()
+}
+
+fn v0_last(tokens: u64, sequences: u64, rows: u64) -> Vec<Record> {
+    let logits = call(ncclSend, TORCH, BFLOAT16, rows * PART, 0);
+    let metadata = burst(tokens, sequences, 8 * sequences, rows);
+    [metadata, received(tokens), reduces(tokens, LATER), vec![logits]].concat()
+}
+
+#[test]
+fn a_stage_of_v0_asks_the_last_one_for_what_rows_tell() {
+    let mut pipeline = Pipeline::new(2);
+    (0..2).for_each(|stage| pipeline.take(stage, &warm_up()));
+    let mut steps = vec![(128, 1, 1), (1, 1, 1), (512, 2, 1)];
+    // Behind a prompt that was cut, only the stage that sees rows can tell when nothing is left of it.
+    steps.extend([(2, 2, 2); 20]);
+    for (tokens, sequences, rows) in steps {
+        pipeline.take(0, &v0_passing(tokens, sequences));
+        pipeline.take(1, &v0_last(tokens, sequences, rows));
+    }
+    pipeline.end(0);
+    pipeline.settle();
+    let decode = |stage: usize| {
+        let counts = pipeline.stages[stage].0.steps().counts().iter();
+        let of = counts.filter(|(label, _)| label.phase == Decode);
+        of.map(|(_, count)| count.steps).sum::<u64>()
+    };
+    assert_eq!((decode(0), decode(1)), (5, 5));
+    let each = v0_passing(2, 2).len() as u64;
+    let expected = [(Startup, 1), (Prefill, each), (Decode, 5 * each), (Unknown, 17 * each)];
+    assert_eq!(pipeline.counted(0), expected.into());
+}
+
 #[test]
 fn a_first_stage_is_not_taken_for_v0_whose_logits_are_sent_too() {
     // V0 sends its logits once; two transfers of one size show hidden states and residual.
