@@ -233,6 +233,23 @@ impl Ledger {
         self.count(call, label, tokens);
     }
 
+    /// Counts a Recv that its step shows to be a gather, in a group of two ranks.
+    pub fn gather(
+        &mut self,
+        call: &OperationCall,
+        communicators: &Communicators,
+        label: Label,
+        tokens: Tokens,
+    ) {
+        let at = self.count(call, label, tokens);
+        if let Some(merged) = collectives::gather_of_two(call, communicators)
+            && self.count_merged(merged, label, 1)
+        {
+            self.entries[at].merged += 1;
+            self.entries[at].merged_elements += u128::from(call.elements);
+        }
+    }
+
     /// Counts operations that were launched together.
     pub fn group(
         &mut self,
