@@ -91,6 +91,8 @@ enum Release {
     R0_11,
     #[value(name = "0.20")]
     R0_20,
+    #[value(name = "0.32")]
+    R0_32,
 }
 
 impl EngineOptions {
@@ -103,6 +105,7 @@ impl EngineOptions {
             (EngineName::VllmV1, Some(Release::R0_8)) => Engine::V1Release0_8,
             (EngineName::VllmV1, Some(Release::R0_11)) => Engine::V1Release0_11,
             (EngineName::VllmV1, None | Some(Release::R0_20)) => Engine::V1Release0_20,
+            (EngineName::VllmV1, Some(Release::R0_32)) => Engine::V1Release0_32,
         };
         Ok(Settings {
             engine,

@@ -1,6 +1,6 @@
 //! The engines whose schedule is known, and how they are set up.
 //!
-//! Everything here was read in the source of vLLM 0.8.5.post1, 0.11.0 and 0.20.0, and each rule names
+//! Everything here was read in the source of vLLM 0.8.5.post1, 0.11.0, 0.20.0 and 0.32.0, and each rule names
 //! its file. Nothing was fitted to what a run showed.
 
 use super::{Architecture, Layout, Model};
@@ -17,6 +17,8 @@ pub enum Engine {
     V1Release0_11,
     /// vLLM 0.20, with the model runner that is its default.
     V1Release0_20,
+    /// vLLM 0.32, with the model runner that is its default, another one.
+    V1Release0_32,
 }
 
 impl Engine {
@@ -27,6 +29,7 @@ impl Engine {
             Self::V1Release0_8 => "vLLM 0.8.5 V1",
             Self::V1Release0_11 => "vLLM 0.11 V1",
             Self::V1Release0_20 => "vLLM 0.20 V1",
+            Self::V1Release0_32 => "vLLM 0.32 V1",
         }
     }
 
@@ -223,6 +226,12 @@ impl Deployment {
                  {max_model_len}, which vLLM refuses without chunked prefill"
             )));
         }
+        if engine == Engine::V1Release0_32 && settings.cuda_graphs {
+            return Err(Refusal::NotModelled(
+                "of vLLM 0.32 eager mode alone is modelled: give --engine-version 0.20 for CUDA graphs"
+                    .to_owned(),
+            ));
+        }
         let graphs = settings.cuda_graphs.then(|| Graphs {
             sizes: captured_sizes(engine, max_num_seqs, max_num_batched_tokens),
             decode_only: v0,
@@ -283,6 +292,10 @@ fn refuse_unknown(model: &Model, layout: Layout, engine: Engine) -> Result<(), R
             "vLLM 0.8.5 V1 sends between pipeline stages through Ray, which is not modelled: give \
              --engine-version 0.11 or 0.20",
         ),
+        Engine::V1Release0_32 if layout.pipeline > 1 || layout.data > 1 => not_modelled(
+            "of vLLM 0.32 tensor parallelism alone is modelled: give --engine-version 0.20 for pipeline \
+             stages and replicas",
+        ),
         _ if layout.data > 1 && model.experts.is_some() => shared_experts(model, layout),
         _ => Ok(()),
     }
@@ -337,7 +350,7 @@ fn captured_sizes(engine: Engine, max_num_seqs: u64, max_num_batched_tokens: u64
         Engine::V1Release0_11 => {
             eights(largest).filter(|size| *size <= max_num_batched_tokens).collect()
         }
-        Engine::V1Release0_20 => {
+        Engine::V1Release0_20 | Engine::V1Release0_32 => {
             let largest = largest.min(max_num_batched_tokens);
             let small = eights(255).filter(|size| *size <= largest);
             small.chain((256..=largest).step_by(16)).collect()
