@@ -1,9 +1,9 @@
 //! From the timeline to the ledger: every operation is counted under what its step is for.
 
 use crate::ledger::Ledger;
-use crate::steps::{Label, Place, Settled, Steps, Tokens, Turn};
+use crate::steps::{Label, Place, Settled, Steps, Turn};
 use crate::timeline::{Block, Communicators, Holds, Listener, Manifest, OperationCall};
-use nccltap_proto::Function;
+use nccltap_proto::{Function, Mark};
 
 /// Listens to the timeline of a process, asks its steps, tells its ledger.
 #[derive(Debug)]
@@ -17,14 +17,18 @@ impl<'a> Accountant<'a> {
         Self { steps, ledger }
     }
 
-    /// Nothing follows: what is held stays unknown.
+    /// Nothing follows: what is held stays unknown, unless another stage of the pipeline knows it.
     pub(crate) fn finish(&mut self) {
-        self.ledger.settle(Label::UNKNOWN, Tokens::default());
+        let settled = self.steps.finish();
+        self.settle(settled);
     }
 
     #[inline]
-    fn settle(&mut self, Settled(label, tokens): Settled) {
-        self.ledger.settle(label, tokens);
+    fn settle(&mut self, settled: Settled) {
+        match settled {
+            Settled::Now(label, tokens) => self.ledger.settle(label, tokens),
+            Settled::Later(step) => self.ledger.put_off(step),
+        }
     }
 
     #[inline]
@@ -85,7 +89,8 @@ impl Listener for Accountant<'_> {
     }
 
     #[inline]
-    fn captured(&mut self) {
+    fn captured(&mut self, call: &OperationCall) {
+        self.steps.captured(call);
         self.ledger.capture();
     }
 
@@ -97,8 +102,15 @@ impl Listener for Accountant<'_> {
     fn launched(&mut self, holds: Holds<'_>, communicators: &Communicators) {
         self.ledger.launch(holds);
         let Holds::Operations(manifest) = holds else { return };
+        self.steps.launch(manifest.all_reduces());
         for block in manifest.blocks() {
             self.block(block, communicators);
+        }
+    }
+
+    fn mark(&mut self, mark: &Mark) {
+        if let Some(settled) = self.steps.mark(mark) {
+            self.settle(settled);
         }
     }
 

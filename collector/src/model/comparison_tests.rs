@@ -30,6 +30,7 @@ fn report(prediction: &Prediction, phases: bool) -> Vec<Seen> {
                 phase: if phases { row.phase.into() } else { "unknown".into() },
                 phase_source: None,
                 group: Some("aa".into()),
+                communicator: Some("aa".into()),
                 role: None,
                 op: row.op.map(str::to_owned),
                 collective: None,
