@@ -3,6 +3,7 @@
 //! Pure. Live streams, recordings and ring files all end up here, as the same messages.
 
 use crate::accountant::Accountant;
+use crate::history::History;
 use crate::ledger::Ledger;
 use crate::steps::Steps;
 use crate::timeline::{Clock, CommunicatorId, Timeline};
@@ -117,6 +118,7 @@ pub struct Process {
     timeline: Timeline,
     steps: Steps,
     ledger: Ledger,
+    history: History,
     libraries: BTreeMap<u32, v1::Library>,
     faults: BTreeMap<String, u64>,
     unrecorded: u64,
@@ -135,6 +137,7 @@ impl Process {
             timeline: Timeline::new(clock),
             steps: Steps::default(),
             ledger: Ledger::default(),
+            history: History::default(),
             libraries: BTreeMap::new(),
             faults: BTreeMap::new(),
             unrecorded: 0,
@@ -159,7 +162,8 @@ impl Process {
                     life if recovered => life,
                     _ => Life::Ended,
                 };
-                let mut accountant = Accountant::new(&mut self.steps, &mut self.ledger);
+                let mut accountant =
+                    Accountant::new(&mut self.steps, &mut self.ledger, &mut self.history);
                 self.timeline.finish(!recovered, &mut accountant);
                 accountant.finish();
             }
@@ -167,7 +171,7 @@ impl Process {
     }
 
     fn report(&mut self, report: &v1::Report) {
-        let mut accountant = Accountant::new(&mut self.steps, &mut self.ledger);
+        let mut accountant = Accountant::new(&mut self.steps, &mut self.ledger, &mut self.history);
         self.timeline.report(report, &mut accountant);
         for library in &report.libraries {
             self.libraries.insert(library.id, library.clone());
@@ -228,6 +232,11 @@ impl Process {
     /// Its counts.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// When it did what.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// The copies of libraries in it.

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod doctor;
+mod engine_options;
 mod predict;
 mod recover;
 mod rehearse;
@@ -91,6 +92,11 @@ fn say(text: &str) -> std::io::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// Writes an HTML page to `file`, in place of what is there.
+fn write_page(file: &std::path::Path, page: &str) -> anyhow::Result<()> {
+    std::fs::write(file, page).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// A runtime with as many threads as the machine has cores.

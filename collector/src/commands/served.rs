@@ -1,9 +1,8 @@
 //! The options that say what is served, where and to whom: shared by the commands that predict.
 
-use crate::model::presets::preset;
-use crate::model::{Deployment, Engine, Layout, Model, Prediction, Request, Settings, Step};
+use super::engine_options::{EngineOptions, ModelOptions};
+use crate::model::{Deployment, Layout, Model, Prediction, Request, Settings, Step};
 use anyhow::{Context, bail, ensure};
-use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 
 /// Most lines that a file of requests or steps may have.
@@ -11,13 +10,8 @@ const LONGEST_TRACE: usize = 10_000_000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Served {
-    /// A model of the paper: llama-3.2-3b, llama-3.1-8b or llama-2-13b
-    #[arg(long, value_name = "NAME", required_unless_present = "model_config")]
-    model: Option<String>,
-
-    /// The config.json of any other model
-    #[arg(long, value_name = "FILE", conflicts_with = "model")]
-    model_config: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelOptions,
 
     /// Tensor-parallel size
     #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',')]
@@ -36,11 +30,11 @@ pub(super) struct Served {
     ep: bool,
 
     /// Tokens of the prompt
-    #[arg(long, value_name = "TOKENS", required_unless_present_any = ["requests", "steps"])]
+    #[arg(long, value_name = "TOKENS")]
     prompt: Option<u64>,
 
     /// Tokens that are generated
-    #[arg(long, value_name = "TOKENS", required_unless_present_any = ["requests", "steps"])]
+    #[arg(long, value_name = "TOKENS")]
     output: Option<u64>,
 
     /// So many such requests, all at once
@@ -57,57 +51,8 @@ pub(super) struct Served {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "output", "concurrent", "requests"])]
     steps: Option<PathBuf>,
 
-    /// Engine of vLLM
-    #[arg(long, value_enum, default_value_t = EngineName::VllmV0)]
-    engine: EngineName,
-
-    /// Release of vLLM [default: 0.8.5 for vllm-v0, 0.20 for vllm-v1]
-    #[arg(long, value_enum, value_name = "RELEASE")]
-    engine_version: Option<Release>,
-
-    /// With CUDA graphs, that is without vLLM's --enforce-eager
-    #[arg(long)]
-    cuda_graphs: bool,
-
-    /// With vLLM's custom all-reduce, that is without its --disable-custom-all-reduce
-    #[arg(long)]
-    custom_all_reduce: bool,
-
-    /// As given to vLLM [default: the model's]
-    #[arg(long, value_name = "TOKENS")]
-    max_model_len: Option<u64>,
-
-    /// As given to vLLM [default: that of the engine]
-    #[arg(long, value_name = "N")]
-    max_num_seqs: Option<u64>,
-
-    /// As given to vLLM [default: that of the engine]
-    #[arg(long, value_name = "TOKENS")]
-    max_num_batched_tokens: Option<u64>,
-
-    /// As given to vLLM [default: that of the engine]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    enable_chunked_prefill: Option<bool>,
-
-    /// As given to vLLM
-    #[arg(long, value_name = "TOKENS", default_value_t = 16)]
-    block_size: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum EngineName {
-    VllmV0,
-    VllmV1,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Release {
-    #[value(name = "0.8.5")]
-    R0_8,
-    #[value(name = "0.11")]
-    R0_11,
-    #[value(name = "0.20")]
-    R0_20,
+    #[command(flatten)]
+    engine: EngineOptions,
 }
 
 /// What an engine is given to do.
@@ -117,24 +62,77 @@ enum Workload {
     Steps(Vec<Step>),
 }
 
+/// A prediction, and those that stand beside it in the paper's Figures 6 and 7.
+#[derive(Debug)]
+pub(super) struct Beside {
+    /// Of what ran.
+    pub(super) prediction: Prediction,
+    /// Of the other layouts of tensor and pipeline parallelism with as many ranks.
+    pub(super) others: Vec<Prediction>,
+    /// Of the same layout for one, two and four times as many generated tokens.
+    pub(super) longer: Vec<(u64, Prediction)>,
+}
+
 impl Served {
+    /// Whether a model is named.
+    pub(super) fn is_named(&self) -> bool {
+        self.model.is_named()
+    }
+
+    /// Whether it is said what the engine is given to do.
+    pub(super) fn has_workload(&self) -> bool {
+        let lengths = self.prompt.is_some() && self.output.is_some();
+        lengths || self.requests.is_some() || self.steps.is_some()
+    }
+
+    /// The model.
+    pub(super) fn model(&self) -> anyhow::Result<Model> {
+        self.model.described()
+    }
+
     /// The prediction for each layout that is asked for.
     pub(super) fn predictions(&self) -> anyhow::Result<Vec<Prediction>> {
-        let model = self.described_model()?;
-        let settings = self.settings()?;
-        let workload = self.workload()?;
-        let predict = |layout: Layout| -> anyhow::Result<_> {
-            let deployment = Deployment::new(model.clone(), layout, settings)?;
-            Ok(match &workload {
-                Workload::Requests(requests) => Prediction::of_requests(deployment, requests)?,
-                Workload::Steps(steps) => {
-                    ensure!(layout.data == 1, "the steps of one replica are those of --dp 1");
-                    Prediction::of_steps(deployment, steps)
-                }
-            })
-        };
+        let predictor = Predictor::new(self)?;
         let layouts = self.layouts()?;
-        layouts.into_iter().map(|layout| predict(layout).context(layout.to_string())).collect()
+        let predict = |layout: Layout| predictor.predict(layout).context(layout.to_string());
+        layouts.into_iter().map(predict).collect()
+    }
+
+    /// The prediction for the one layout that is asked for, or where none is, for the one that was
+    /// `seen`; with those that it is compared to.
+    pub(super) fn beside(&self, seen: Option<Layout>) -> anyhow::Result<Beside> {
+        let layouts = self.layouts()?;
+        let [asked] = layouts.as_slice() else {
+            bail!("what was seen has one layout: give --tp, --pp and --dp one size each");
+        };
+        let one_rank = asked.ranks() == 1;
+        let seen = seen.map(|seen| Layout { expert_parallel: self.ep, ..seen });
+        let layout = seen.filter(|_| one_rank).unwrap_or(*asked);
+        let mut predictor = Predictor::new(self)?;
+        let prediction = predictor.predict(layout).context(layout.to_string())?;
+        let as_many = (1..=layout.ranks()).filter(|tensor| layout.ranks().is_multiple_of(*tensor));
+        let as_many = as_many.rev().map(|tensor| Layout {
+            tensor,
+            pipeline: layout.ranks() / tensor,
+            data: 1,
+            expert_parallel: layout.expert_parallel,
+        });
+        // A layout that vLLM refuses is no choice.
+        let others = as_many.filter(|other| *other != layout);
+        let others = others.filter_map(|other| predictor.predict(other).ok()).collect();
+        let mut longer = Vec::new();
+        if let Workload::Requests(requests) = &predictor.workload
+            && let [one] = requests.as_slice()
+        {
+            let one = *one;
+            for output in [1, 2, 4].map(|times| one.output.saturating_mul(times)) {
+                predictor.workload = Workload::Requests(vec![Request { output, ..one }]);
+                if let Ok(prediction) = predictor.predict(layout) {
+                    longer.push((output, prediction));
+                }
+            }
+        }
+        Ok(Beside { prediction, others, longer })
     }
 
     /// The workload, in a few words.
@@ -151,25 +149,6 @@ impl Served {
                 let (prompt, output) = (prompt.unwrap_or(0), output.unwrap_or(0));
                 format!("{requests} of {prompt} prompt and {output} output tokens")
             }
-        }
-    }
-
-    fn described_model(&self) -> anyhow::Result<Model> {
-        match (&self.model_config, &self.model) {
-            (Some(file), _) => {
-                let place = file.display();
-                let config = std::fs::read_to_string(file)
-                    .with_context(|| format!("cannot read {place}"))?;
-                // A config.json lies in a folder named after its model.
-                let name = match file.file_stem().and_then(|stem| stem.to_str()) {
-                    Some("config") => file.parent().and_then(Path::file_name),
-                    _ => file.file_stem(),
-                };
-                let name = name.and_then(|name| name.to_str()).unwrap_or("config.json");
-                Model::from_config(name, &config).with_context(|| format!("{place} is no use"))
-            }
-            (None, Some(name)) => Ok(preset(name)?),
-            (None, None) => bail!("say which model: --model NAME or --model-config FILE"),
         }
     }
 
@@ -193,29 +172,11 @@ impl Served {
         (0..longest).map(layout).collect()
     }
 
-    fn settings(&self) -> anyhow::Result<Settings> {
-        let engine = match (self.engine, self.engine_version) {
-            (EngineName::VllmV0, None | Some(Release::R0_8)) => Engine::V0,
-            (EngineName::VllmV0, Some(_)) => {
-                bail!("vLLM has no V0 engine after 0.10: give --engine vllm-v1")
-            }
-            (EngineName::VllmV1, Some(Release::R0_8)) => Engine::V1Release0_8,
-            (EngineName::VllmV1, Some(Release::R0_11)) => Engine::V1Release0_11,
-            (EngineName::VllmV1, None | Some(Release::R0_20)) => Engine::V1Release0_20,
-        };
-        Ok(Settings {
-            engine,
-            cuda_graphs: self.cuda_graphs,
-            max_model_len: self.max_model_len,
-            max_num_seqs: self.max_num_seqs,
-            max_num_batched_tokens: self.max_num_batched_tokens,
-            chunked_prefill: self.enable_chunked_prefill,
-            block_size: self.block_size,
-            custom_all_reduce: self.custom_all_reduce,
-        })
-    }
-
     fn workload(&self) -> anyhow::Result<Workload> {
+        ensure!(
+            self.has_workload(),
+            "say what is served: --prompt and --output, --requests or --steps"
+        );
         if let Some(file) = &self.requests {
             return Ok(Workload::Requests(lines(file)?));
         }
@@ -225,6 +186,34 @@ impl Served {
         ensure!(self.concurrent <= LONGEST_TRACE, "--concurrent is at most {LONGEST_TRACE}");
         let (prompt, output) = (self.prompt.unwrap_or(0), self.output.unwrap_or(0));
         Ok(Workload::Requests(vec![Request { prompt, output, cached: 0 }; self.concurrent]))
+    }
+}
+
+/// Predicts one workload of one model on any layout.
+struct Predictor {
+    model: Model,
+    settings: Settings,
+    workload: Workload,
+}
+
+impl Predictor {
+    fn new(served: &Served) -> anyhow::Result<Self> {
+        Ok(Self {
+            model: served.model.described()?,
+            settings: served.engine.settings()?,
+            workload: served.workload()?,
+        })
+    }
+
+    fn predict(&self, layout: Layout) -> anyhow::Result<Prediction> {
+        let deployment = Deployment::new(self.model.clone(), layout, self.settings)?;
+        Ok(match &self.workload {
+            Workload::Requests(requests) => Prediction::of_requests(deployment, requests)?,
+            Workload::Steps(steps) => {
+                ensure!(layout.data == 1, "the steps of one replica are those of --dp 1");
+                Prediction::of_steps(deployment, steps)
+            }
+        })
     }
 }
 
