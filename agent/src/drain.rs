@@ -9,13 +9,12 @@ use crate::clock;
 use crate::descriptors;
 use crate::faults::{self, Fault};
 use crate::life::{self, Agent};
-use crate::mapping;
 use crate::resolve::libraries;
 use crate::ring::Reader;
 use crate::shield::shielded;
 use crate::stream;
 use nccltap_proto::functions::Function;
-use nccltap_proto::ringfile::{DOOR_DLSYM, DOOR_PLT, LibraryEntry};
+use nccltap_proto::ringfile::{DOOR_DLSYM, DOOR_PLT};
 use nccltap_proto::{PROTOCOL_VERSION, RECORD_SIZE, v1};
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -43,9 +42,10 @@ pub(crate) struct Exit {
 
 impl Exit {
     /// Asks the drain thread to send the rest, and waits until it has, at most `patience`. It
-    /// waits by sleeping: at this point of a process nothing finer can be relied on.
+    /// waits by sleeping: at this point of a process nothing finer can be relied on. Says whether
+    /// the drain thread is done.
     #[cfg_attr(test, allow(dead_code))]
-    pub(crate) fn wait(&self, patience: Duration) {
+    pub(crate) fn wait(&self, patience: Duration) -> bool {
         self.asked.store(true, Release);
         let until = Instant::now() + patience;
         // Waking writes to a descriptor, which may be the host's by now.
@@ -58,6 +58,7 @@ impl Exit {
         while !self.done.load(Acquire) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
+        self.done.load(Acquire)
     }
 
     /// Whether the process is ending.
@@ -242,7 +243,9 @@ impl Drain {
     pub(crate) fn note_status(&mut self) -> v1::Anchor {
         let anchor = clock::anchor();
         self.agent.file.write_status(anchor);
-        self.describe_libraries();
+        if self.libraries_at != Some(libraries::changes()) {
+            self.agent.describe_libraries();
+        }
         anchor.into()
     }
 
@@ -430,23 +433,5 @@ impl Drain {
                 kind: v1::LibraryKind::from(library.kind) as i32,
             })
             .collect()
-    }
-
-    /// Writes the copies of libraries into the ring file, when anything about them has changed.
-    fn describe_libraries(&mut self) {
-        if self.libraries_at == Some(libraries::changes()) {
-            return;
-        }
-        for library in libraries::describe() {
-            let mut entry: LibraryEntry = bytemuck::Zeroable::zeroed();
-            entry.version = library.version;
-            mapping::fill(&mut entry.path, &library.path);
-            // By number of the function, and numbers begin at 1.
-            for (place, door) in entry.doors.iter_mut().skip(1).zip(library.doors) {
-                *place = door;
-            }
-            entry.ready = 1;
-            self.agent.file.write_library(library.index, entry);
-        }
     }
 }

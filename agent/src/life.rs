@@ -15,13 +15,13 @@ use crate::descriptors;
 use crate::drain;
 use crate::faults::{self, Fault};
 use crate::graphs::{self, Graphs};
-use crate::mapping::RingFile;
-use crate::resolve::elf;
+use crate::mapping::{self, RingFile};
+use crate::resolve::{elf, libraries};
 use crate::settings::{Settings, Start};
 use crate::shield::{Unseen, shielded};
 use crate::thread;
 use crate::uplink;
-use nccltap_proto::ringfile::{AnchorEntry, Layout};
+use nccltap_proto::ringfile::{AnchorEntry, Layout, LibraryEntry};
 use nccltap_proto::v1;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering::*};
 use std::time::{Duration, Instant};
@@ -52,6 +52,21 @@ impl Agent {
     #[cold]
     pub(crate) fn count_unrecorded(&self) {
         self.file.unrecorded().fetch_add(1, Relaxed);
+    }
+
+    /// Writes the copies of libraries that functions come from into the ring file.
+    pub(crate) fn describe_libraries(&self) {
+        for library in libraries::describe() {
+            let mut entry: LibraryEntry = bytemuck::Zeroable::zeroed();
+            entry.version = library.version;
+            mapping::fill(&mut entry.path, &library.path);
+            // By number of the function, and numbers begin at 1.
+            for (place, door) in entry.doors.iter_mut().skip(1).zip(library.doors) {
+                *place = door;
+            }
+            entry.ready = 1;
+            self.file.write_library(library.index, entry);
+        }
     }
 
     /// About how many ticks of the record clock pass in `time`.
@@ -222,12 +237,17 @@ pub(crate) fn prepare_for_fork() {
     }
 }
 
-/// When the process ends in good order: gives the drain thread a moment to send the rest.
+/// When the process ends in good order: gives the drain thread a moment to send the rest. On a busy machine
+/// it may not have had its first turn by then: what it would have written is written here.
 #[cfg(not(test))]
 extern "C" fn process_ends() {
     if let Some(agent) = agent() {
         let _unseen = Unseen::new();
-        let _ = shielded(|| agent.exit.wait(agent.settings.exit_wait));
+        let _ = shielded(|| {
+            if !agent.exit.wait(agent.settings.exit_wait) {
+                agent.describe_libraries();
+            }
+        });
     }
 }
 

@@ -2,9 +2,9 @@
 
 use crate::history::History;
 use crate::ledger::Ledger;
-use crate::steps::{Label, Place, Settled, Steps, Tokens, Turn};
+use crate::steps::{Label, Place, Settled, Steps, Turn};
 use crate::timeline::{Block, Communicators, Holds, Listener, Manifest, OperationCall};
-use nccltap_proto::Function;
+use nccltap_proto::{Function, Mark};
 
 /// Listens to the timeline of a process, asks its steps, tells its ledger and its history.
 #[derive(Debug)]
@@ -23,15 +23,24 @@ impl<'a> Accountant<'a> {
         Self { steps, ledger, history }
     }
 
-    /// Nothing follows: what is held stays unknown.
+    /// Nothing follows: what is held stays unknown, unless another stage of the pipeline knows it.
     pub(crate) fn finish(&mut self) {
-        self.settle(Settled(Label::UNKNOWN, Tokens::default()));
+        let settled = self.steps.finish();
+        self.settle(settled);
     }
 
     #[inline]
-    fn settle(&mut self, Settled(label, tokens): Settled) {
-        self.ledger.settle(label, tokens);
-        self.history.settle(label);
+    fn settle(&mut self, settled: Settled) {
+        match settled {
+            Settled::Now(label, tokens) => {
+                self.ledger.settle(label, tokens);
+                self.history.settle(label);
+            }
+            Settled::Later(step) => {
+                self.ledger.put_off(step);
+                self.history.put_off(step);
+            }
+        }
     }
 
     #[inline]
@@ -106,7 +115,8 @@ impl Listener for Accountant<'_> {
     }
 
     #[inline]
-    fn captured(&mut self) {
+    fn captured(&mut self, call: &OperationCall) {
+        self.steps.captured(call);
         self.ledger.capture();
     }
 
@@ -118,8 +128,15 @@ impl Listener for Accountant<'_> {
     fn launched(&mut self, holds: Holds<'_>, communicators: &Communicators) {
         self.ledger.launch(holds);
         let Holds::Operations(manifest) = holds else { return };
+        self.steps.launch(manifest.all_reduces());
         for block in manifest.blocks() {
             self.block(block, communicators);
+        }
+    }
+
+    fn mark(&mut self, mark: &Mark) {
+        if let Some(settled) = self.steps.mark(mark) {
+            self.settle(settled);
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Streams, recordings and ring files hand their messages in here; outputs read here.
 
+use crate::groups::Board;
 use crate::ingest::contract;
 use crate::process::{Accounting, Identity, Life, Process};
 use crate::recording::{Recorder, RecordingState};
@@ -28,6 +29,7 @@ pub struct Collector {
     refusals: Refusals,
     recorder: Option<Mutex<Recorder>>,
     replayed: Mutex<Replayed>,
+    board: Mutex<Board>,
 }
 
 /// What of a recording is not in the counts.
@@ -122,6 +124,7 @@ impl Collector {
             refusals: Refusals::default(),
             recorder: None,
             replayed: Mutex::default(),
+            board: Mutex::default(),
         }
     }
 
@@ -185,6 +188,7 @@ impl Collector {
     ) -> Vec<v1::RingPosition> {
         let mut process = followed.process.lock();
         process.take(&message, recovered);
+        self.exchange(&mut process, &message);
         if let Some(recorder) = &self.recorder {
             recorder.lock().append(&v1::RecordingEntry {
                 received_ns,
@@ -242,6 +246,7 @@ impl Collector {
                 .map_err(|breach| format!("{identity}: {breach}"))?;
         }
         process.take(&message, entry.recovered);
+        self.exchange(&mut process, &message);
         Ok(())
     }
 
@@ -257,11 +262,47 @@ impl Collector {
         Ok(followed)
     }
 
-    /// Every process that is followed, in order of arrival.
+    /// Every process that is followed, in order of arrival. What they know of each other's steps is settled before.
     pub fn followed(&self) -> Vec<Arc<Followed>> {
         let mut all: Vec<_> = self.registry.lock().followed.values().cloned().collect();
         all.sort_unstable_by_key(|followed| followed.arrival);
+        self.settle(&all);
         all
+    }
+
+    /// Lets a process tell and ask what concerns other processes, after it took a message.
+    fn exchange(&self, process: &mut Process, message: &Message) {
+        let report = match message {
+            Message::Hello(_) => None,
+            Message::Report(report) => Some(report),
+            Message::Goodbye(goodbye) => goodbye.last.as_ref(),
+        };
+        let mut board = self.board.lock();
+        let identity = process.identity();
+        for communicator in report.map_or(&[][..], |report| &report.communicators) {
+            board.join(&identity, communicator);
+        }
+        process.exchange(&mut board);
+    }
+
+    /// Lets processes ask until no answer changes anything: from the last pipeline stage to the first, an answer
+    /// takes a round per stage.
+    fn settle(&self, all: &[Arc<Followed>]) {
+        let mut waiting = usize::MAX;
+        loop {
+            let mut left = 0;
+            for followed in all {
+                let mut process = followed.process.lock();
+                if process.steps().waiting() > 0 {
+                    process.exchange(&mut self.board.lock());
+                    left += process.steps().waiting();
+                }
+            }
+            if left == 0 || left >= waiting {
+                return;
+            }
+            waiting = left;
+        }
     }
 
     /// What is kept of processes that made room for others.

@@ -4,8 +4,9 @@
 //! memory does not grow, and a long life is told more coarsely than a short one.
 
 use crate::ledger::bytes::message_bytes;
-use crate::steps::{Label, Phase};
+use crate::steps::{Label, Phase, WAITING_STEPS};
 use crate::timeline::OperationCall;
+use std::collections::VecDeque;
 
 /// Slices that a process' life is told in, at most; at least half as many once it has lasted.
 pub const SLICES: usize = 256;
@@ -52,6 +53,7 @@ pub struct History {
     wider_by: u32,
     slices: Vec<Slice>,
     held: Vec<Held>,
+    put_off: VecDeque<(u64, Vec<Held>)>,
     now: u64,
 }
 
@@ -92,14 +94,43 @@ impl History {
         }
         // Calls of several threads may go back and forth between slices.
         if self.held.len() > SLICES {
-            self.join_held();
+            join(&mut self.held);
         }
     }
 
     /// What waits serves `label`.
     pub(crate) fn settle(&mut self, label: Label) {
+        let mut held = std::mem::take(&mut self.held);
+        self.tell(&held, label);
+        held.clear();
+        self.held = held;
+    }
+
+    /// What waits serves what the step with this number does, which another stage of the pipeline knows.
+    pub(crate) fn put_off(&mut self, step: u64) {
+        self.put_off.push_back((step, std::mem::take(&mut self.held)));
+        if self.put_off.len() > WAITING_STEPS
+            && let Some((_, oldest)) = self.put_off.pop_front()
+        {
+            self.tell(&oldest, Label::UNKNOWN);
+        }
+    }
+
+    /// The step with this number served `label`.
+    pub(crate) fn settle_step(&mut self, step: u64, label: Label) {
+        if let Ok(at) = self.put_off.binary_search_by_key(&step, |(known, _)| *known)
+            && let Some((_, held)) = self.put_off.remove(at)
+        {
+            self.tell(&held, label);
+            if let Some(slice) = held.last().and_then(|last| self.slices.get_mut(last.slice)) {
+                slice.steps[label.phase as usize] += 1;
+            }
+        }
+    }
+
+    fn tell(&mut self, held: &[Held], label: Label) {
         let phase = label.phase as usize;
-        for held in self.held.drain(..) {
+        for held in held {
             if let Some(slice) = self.slices.get_mut(held.slice) {
                 slice.operations[phase] += held.operations;
                 slice.message_bytes[phase] =
@@ -146,21 +177,24 @@ impl History {
             sum
         });
         self.slices = joined.collect();
-        self.held.iter_mut().for_each(|held| held.slice /= 2);
-        self.join_held();
+        for held in self.put_off.iter_mut().map(|(_, held)| held).chain([&mut self.held]) {
+            held.iter_mut().for_each(|held| held.slice /= 2);
+            join(held);
+        }
     }
+}
 
-    fn join_held(&mut self) {
-        self.held.sort_by_key(|held| held.slice);
-        self.held.dedup_by(|later, kept| {
-            let same = later.slice == kept.slice;
-            if same {
-                kept.operations += later.operations;
-                kept.message_bytes = kept.message_bytes.saturating_add(later.message_bytes);
-            }
-            same
-        });
-    }
+/// Those of one slice become one.
+fn join(held: &mut Vec<Held>) {
+    held.sort_by_key(|held| held.slice);
+    held.dedup_by(|later, kept| {
+        let same = later.slice == kept.slice;
+        if same {
+            kept.operations += later.operations;
+            kept.message_bytes = kept.message_bytes.saturating_add(later.message_bytes);
+        }
+        same
+    });
 }
 
 fn bytes(call: &OperationCall) -> u64 {

@@ -17,8 +17,8 @@
 //! - [`outputs`]: rows, text, metrics, HTTP;
 //! - [`model`]: what should be seen, and whether it was;
 //! - [`server`]: a collector with its sockets, running;
-//! - [`private`]: such a collector for the time of one command, and [`preload`], which brings the
-//!   tap into it;
+//! - [`private`]: such a collector for the time of one command, [`preload`], which brings the
+//!   tap into it, and [`plugin`], which brings along what marks the steps of vLLM and SGLang;
 //! - [`replay`]: a recording, as the collector it was taken by;
 //! - [`client`]: asks a collector that runs elsewhere;
 //! - [`doctor`]: what preloading can and cannot see;
@@ -55,6 +55,7 @@ pub mod ingest;
 pub mod ledger;
 pub mod model;
 pub mod outputs;
+pub mod plugin;
 pub mod preload;
 pub mod private;
 pub mod process;

@@ -9,6 +9,7 @@
 #define FOR_EACH_SETTING(X)                                                                           \
   X(SWITCH, "", "", "anything: this process may use simulated libraries; set by `nccltap rehearse`")         \
   X(COUNTS_DIR, "_COUNTS_DIR", "", "directory of the simulator's own account of what it was asked")   \
+  X(TIMES, "_TIMES", "", "1: the account says of each operation when it was")                          \
   X(SAID, "_SAID", "", "1: somebody has already said on stderr that GPUs are simulated")              \
   X(GPU, "_GPU", "h100", "which GPU every device is: h100, h200, a100, b200")                         \
   X(GPUS, "_GPUS", "8", "devices of this machine")                                                    \

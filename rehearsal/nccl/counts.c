@@ -6,9 +6,10 @@
 
 #include "../common/account.h"
 #include "../common/environment.h"
+#include "times.h"
 
 /* The file: a header of HEADER_BYTES, then ROWS rows. rehearsal/src/counts.rs reads it. */
-enum { ROWS = 1 << 16, HEADER_BYTES = 4096, NAME_BYTES = 32 };
+enum { ROWS = 1 << 16, HEADER_BYTES = 4096 };
 enum { ROW_FREE, ROW_CLAIMED, ROW_READY };
 
 struct header {
@@ -42,18 +43,23 @@ void counts_forget_parent(void) {
   atomic_store(&current, NULL);
   atomic_flag_clear(&opening);
   atomic_fetch_add(&counts_generation, 1);
+  times_forget_parent();
+}
+
+void counts_names(char into[FUNCTIONS][NAME_BYTES]) {
+#define FUNCTION_NAME(name) #name,
+  static const char *const names[] = {FOR_EACH_FUNCTION(FUNCTION_NAME)};
+  for (int function = 0; function < FUNCTIONS; function++) {
+    strncpy(into[function], names[function], NAME_BYTES - 1);
+  }
 }
 
 static struct file *create_file(void) {
-#define FUNCTION_NAME(name) #name,
-  static const char *const names[] = {FOR_EACH_FUNCTION(FUNCTION_NAME)};
   struct file *file = account_create("counts", sizeof *file, ROWS, sizeof(struct row));
   if (file == NULL) return FAILED;
   struct header *header = &file->header;
   header->account.names = FUNCTIONS;
-  for (int function = 0; function < FUNCTIONS; function++) {
-    strncpy(header->names[function], names[function], NAME_BYTES - 1);
-  }
+  counts_names(header->names);
   memcpy(header->account.magic, "NCCLSIM2", sizeof header->account.magic);
   return file;
 }
@@ -122,6 +128,7 @@ struct row *counts_asked(const struct key *key) {
     return NULL;
   }
   atomic_fetch_add_explicit(&row->asked, 1, memory_order_relaxed);
+  times_asked(key);
   return row;
 }
 
@@ -139,5 +146,7 @@ void counts_discarded(struct row *row) {
 }
 
 void counts_replayed(struct row *row) {
-  if (row) atomic_fetch_add_explicit(&row->replayed, 1, memory_order_relaxed);
+  if (row == NULL) return;
+  atomic_fetch_add_explicit(&row->replayed, 1, memory_order_relaxed);
+  times_replayed(&row->key);
 }

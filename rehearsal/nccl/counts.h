@@ -14,6 +14,9 @@
 /* Peer, root, datatype or rank of a call that has none. */
 #define NONE -1
 
+/* Bytes of a function's name in the header of a file, zeros included. */
+enum { NAME_BYTES = 32 };
+
 /* What tells one kind of call from another. */
 struct key {
   uint32_t function;
@@ -55,6 +58,9 @@ void counts_discarded(struct row *row);
 
 /* Counts that a graph launch carried the operation out once more. */
 void counts_replayed(struct row *row);
+
+/* Writes the names of all functions, for a header that stands in zeros. */
+void counts_names(char names[FUNCTIONS][NAME_BYTES]);
 
 /* Above 0 while NCCL calls its own exported functions: such calls nobody asked for. */
 extern __thread int calls_to_itself;

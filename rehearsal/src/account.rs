@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 
 pub(crate) const HEADER_BYTES: usize = 4096;
 
+/// Where in the header of NCCL's files the names of its functions begin.
+pub(crate) const FUNCTIONS: usize = 56;
+const FUNCTION_BYTES: usize = 32;
+
 /// Why counts cannot be had.
 #[derive(Debug)]
 pub enum CountsError {
@@ -123,6 +127,12 @@ impl<'a> Account<'a> {
             rows: bytes.get(HEADER_BYTES..)?,
             row_bytes,
         })
+    }
+
+    /// The names of NCCL's functions, by number, in a file of NCCL's.
+    pub(crate) fn functions(&self) -> Vec<String> {
+        let names = self.header.get(FUNCTIONS..).unwrap_or_default();
+        names.chunks_exact(FUNCTION_BYTES).take(self.names).map(text).collect()
     }
 
     /// All rows, those too that were never written.

@@ -6,13 +6,11 @@
 //! makes more is an error to read, never silently short.
 
 pub use crate::account::CountsError;
-use crate::account::{Account, read_all, text};
+use crate::account::{Account, read_all};
 use crate::bytes::{i32_at, u32_at, u64_at};
 use std::path::Path;
 
 const MAGIC: &[u8; 8] = b"NCCLSIM2";
-const NAMES: usize = 56;
-const NAME_BYTES: usize = 32;
 const ROW_BYTES: usize = 128;
 const ROW_READY: u32 = 2;
 
@@ -125,14 +123,7 @@ impl Process {
     /// Reads a file. `None` when its process was killed before it had begun the file.
     fn parse(bytes: &[u8], path: &Path) -> Result<Option<Self>, CountsError> {
         let Some(account) = Account::parse(bytes, path, MAGIC, ROW_BYTES)? else { return Ok(None) };
-        let names: Vec<_> = account
-            .header
-            .get(NAMES..)
-            .unwrap_or_default()
-            .chunks_exact(NAME_BYTES)
-            .take(account.names)
-            .map(text)
-            .collect();
+        let names = account.functions();
         let rows = account
             .rows()
             .filter(|row| u32_at(row, 0) == Some(ROW_READY))
@@ -166,7 +157,7 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::HEADER_BYTES;
+    use crate::account::{FUNCTIONS, HEADER_BYTES};
     use proptest::prelude::*;
 
     /// A file with one row, as the simulator lays it out.
@@ -177,7 +168,7 @@ mod tests {
             bytes[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
         }
         bytes[24..32].copy_from_slice(&99u64.to_le_bytes());
-        bytes[NAMES..NAMES + 8].copy_from_slice(b"ncclSend");
+        bytes[FUNCTIONS..FUNCTIONS + 8].copy_from_slice(b"ncclSend");
         let row = &mut bytes[HEADER_BYTES..];
         for (offset, value) in [(0, 2u32), (12, 9), (32, 2), (36, 1), (40, 0)] {
             row[offset..offset + 4].copy_from_slice(&value.to_le_bytes());

@@ -22,6 +22,7 @@ pub mod gpus;
 pub mod graphs;
 pub mod models;
 pub mod stack;
+pub mod times;
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -33,6 +34,10 @@ pub const SWITCH: (&str, &str) = ("NCCLTAP_REHEARSAL", "1");
 
 /// The environment variable that names the directory of the simulator's counts.
 pub const COUNTS_DIRECTORY: &str = "NCCLTAP_REHEARSAL_COUNTS_DIR";
+
+/// The environment variable with which the simulator writes down when each operation was, and its
+/// value.
+pub const TIMES: (&str, &str) = ("NCCLTAP_REHEARSAL_TIMES", "1");
 
 /// A file that [`install`] writes.
 #[derive(Clone, Copy, Debug)]

@@ -3,11 +3,13 @@
 
 use nccltap_rehearsal::counts::{Counts, Launch};
 use nccltap_rehearsal::graphs::{Graphs, Outcome, Process};
-use nccltap_rehearsal::{COUNTS_DIRECTORY, Installed, SWITCH, install};
+use nccltap_rehearsal::{COUNTS_DIRECTORY, Installed, SWITCH, TIMES, install, times};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::Instant;
 use tempfile::TempDir;
 
 /// The simulator, installed, and the program that shows its behaviours: once for all tests.
@@ -214,6 +216,36 @@ fn launches_outlive_sigkill() {
     let graphs = Graphs::read(directory.path()).unwrap();
     assert_eq!(graphs.processes[0].launches(), 10);
     assert_eq!(graphs.check(&Counts::read(directory.path()).unwrap()), Vec::<String>::new());
+}
+
+#[test]
+fn when_each_operation_was_is_kept_where_it_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let began = Instant::now();
+    let (name, value) = TIMES;
+    let shown = read(&directory, command("replay", &directory).env(name, value).output().unwrap());
+    let took = began.elapsed();
+    let processes = times::read(directory.path()).unwrap();
+    let [process] = processes.as_slice() else { panic!("{processes:?}") };
+    let mut sums = BTreeMap::new();
+    for operation in &process.operations {
+        *sums.entry((operation.count, operation.launch)).or_insert(0) += 1;
+        assert_eq!(operation.function, "ncclAllReduce");
+    }
+    assert_eq!(
+        sums.into_iter().map(|((a, b), c)| (a, b, c)).collect::<Vec<_>>(),
+        shown.carried_out()
+    );
+    assert!(process.operations.is_sorted_by_key(|operation| operation.ns));
+    let (first, last) = (process.operations.first().unwrap(), process.operations.last().unwrap());
+    assert!(u128::from(last.ns - first.ns) <= took.as_nanos(), "{first:?} {last:?}");
+}
+
+#[test]
+fn when_an_operation_was_is_not_kept_otherwise() {
+    let directory = tempfile::tempdir().unwrap();
+    read(&directory, command("replay", &directory).output().unwrap());
+    assert_eq!(times::read(directory.path()).unwrap(), []);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The options that say what is served, where and to whom: shared by the commands that predict.
 
 use super::engine_options::{EngineOptions, ModelOptions};
-use crate::model::{Deployment, Layout, Model, Prediction, Request, Settings, Step};
+use crate::model::{
+    Deployment, Layout, Model, Prediction, Request, Scheduled, Settings, Step, Trace,
+};
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
 
@@ -41,8 +43,8 @@ pub(super) struct Served {
     #[arg(long, value_name = "N", default_value_t = 1)]
     concurrent: usize,
 
-    /// Requests that arrive at once: a JSON object per line, {"prompt": 128, "output": 128}, and
-    /// "cached": 0 for prompt tokens that the prefix cache has
+    /// Requests: a JSON object per line, {"prompt": 128, "output": 128}, and, if not 0, "cached" for
+    /// prompt tokens that the prefix cache has, "arrives" for the step before which it arrives
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "output", "concurrent"])]
     requests: Option<PathBuf>,
 
@@ -50,6 +52,11 @@ pub(super) struct Served {
     /// "prompt": 128, "last": true}], "decodes": [129, 130]} with the length of each decoded sequence
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "output", "concurrent", "requests"])]
     steps: Option<PathBuf>,
+
+    /// What the scheduler itself logged: a JSON object per line and step, {"new": {"a": {"prompt":
+    /// 128}}, "tokens": {"a": 128}} with the tokens of each request; docs/model.md says how to log it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "output", "concurrent", "requests", "steps"])]
+    trace: Option<PathBuf>,
 
     #[command(flatten)]
     engine: EngineOptions,
@@ -82,7 +89,8 @@ impl Served {
     /// Whether it is said what the engine is given to do.
     pub(super) fn has_workload(&self) -> bool {
         let lengths = self.prompt.is_some() && self.output.is_some();
-        lengths || self.requests.is_some() || self.steps.is_some()
+        let files = [&self.requests, &self.steps, &self.trace];
+        lengths || files.iter().any(|file| file.is_some())
     }
 
     /// The model.
@@ -138,8 +146,13 @@ impl Served {
     /// The workload, in a few words.
     pub(super) fn workload_in_words(&self) -> String {
         let file = |path: &Path| path.display().to_string();
-        match (&self.requests, &self.steps, self.prompt, self.output) {
-            (Some(path), ..) => format!("the requests of {}, all at once", file(path)),
+        match (
+            &self.requests,
+            self.steps.as_ref().or(self.trace.as_ref()),
+            self.prompt,
+            self.output,
+        ) {
+            (Some(path), ..) => format!("the requests of {}", file(path)),
             (_, Some(path), ..) => format!("the steps of {}", file(path)),
             (_, _, prompt, output) => {
                 let requests = match self.concurrent {
@@ -175,7 +188,7 @@ impl Served {
     fn workload(&self) -> anyhow::Result<Workload> {
         ensure!(
             self.has_workload(),
-            "say what is served: --prompt and --output, --requests or --steps"
+            "say what is served: --prompt and --output, --requests, --steps or --trace"
         );
         if let Some(file) = &self.requests {
             return Ok(Workload::Requests(lines(file)?));
@@ -183,9 +196,23 @@ impl Served {
         if let Some(file) = &self.steps {
             return Ok(Workload::Steps(lines(file)?));
         }
+        if let Some(file) = &self.trace {
+            let mut trace = Trace::default();
+            let lines: Vec<Scheduled> = lines(file)?;
+            let step = |(at, line): (usize, &Scheduled)| {
+                let place = || format!("{}, step {}", file.display(), at + 1);
+                trace.step(line).with_context(place)
+            };
+            return Ok(Workload::Steps(
+                lines.iter().enumerate().map(step).collect::<Result<_, _>>()?,
+            ));
+        }
         ensure!(self.concurrent <= LONGEST_TRACE, "--concurrent is at most {LONGEST_TRACE}");
         let (prompt, output) = (self.prompt.unwrap_or(0), self.output.unwrap_or(0));
-        Ok(Workload::Requests(vec![Request { prompt, output, cached: 0 }; self.concurrent]))
+        Ok(Workload::Requests(vec![
+            Request { prompt, output, cached: 0, arrives: 0 };
+            self.concurrent
+        ]))
     }
 }
 
@@ -211,7 +238,7 @@ impl Predictor {
             Workload::Requests(requests) => Prediction::of_requests(deployment, requests)?,
             Workload::Steps(steps) => {
                 ensure!(layout.data == 1, "the steps of one replica are those of --dp 1");
-                Prediction::of_steps(deployment, steps)
+                Prediction::of_steps(deployment, steps)?
             }
         })
     }

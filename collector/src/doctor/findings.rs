@@ -69,7 +69,8 @@ impl Findings {
     pub fn process(&mut self, process: &ProcessView) {
         let who = format!("{} (pid {})", first_words(&process.command_line), process.pid);
         let sums = &process.accounting;
-        let (calls, operations) = (grouped(sums.seen), grouped(sums.operations));
+        let (calls, operations) =
+            (grouped(sums.seen - sums.marks.min(sums.seen)), grouped(sums.operations));
         self.good(format!(
             "{who}: {calls} calls reached the tap, {operations} operations among them"
         ));
@@ -90,6 +91,14 @@ impl Findings {
                 "{who}: {unknown} launches of CUDA graphs of which it is not known what they carry out: \
                  they were made in a way that preloading cannot see, or are more than the tap has room for"
             ));
+        }
+        match sums.marks {
+            0 if sums.operations > 0 => self.note(format!(
+                "{who}: its engine does not mark its steps, so their phases are inferred; the Python package \
+                 nccltap, which `nccltap run` brings along, marks those of vLLM and SGLang"
+            )),
+            0 => {}
+            marks => self.good(format!("{who}: its engine marks its steps: {} marks", grouped(marks))),
         }
         if process.libraries.is_empty() {
             self.bad(format!("{who}: the tap is there, and no copy of NCCL was called through it"));

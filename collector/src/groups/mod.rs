@@ -16,9 +16,11 @@
 //! for one parallel group. The first one has the group's name (`tp0`), further ones a number behind it
 //! (`tp0.1`).
 
+mod board;
 mod layout;
 mod usage;
 
+pub use board::Board;
 pub use layout::{Coordinates, Layout};
 pub use usage::Usage;
 

@@ -19,12 +19,12 @@ pub use histogram::{DURATION_BUCKETS, Durations, SIZE_BUCKETS, Sizes};
 pub use key::{Elements, Key, Path, Series};
 pub use tally::Tally;
 
-use crate::steps::{Label, Phase, Tokens};
+use crate::steps::{Label, Phase, Tokens, WAITING_STEPS};
 use crate::timeline::{Block, Communicators, Holds, Launch, Manifest, OperationCall};
 use nccltap_proto::record::UNWOUND;
 use nccltap_proto::{Function, Library};
 use rustc_hash::FxHashMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use tally::Shape;
 
 /// Keys of a process that are exact, and merged collectives that are told apart.
@@ -83,6 +83,7 @@ pub struct Ledger {
     series_index: FxHashMap<Series, usize>,
     merged: FxHashMap<(Merged, Label), u64>,
     open: Tally,
+    put_off: VecDeque<(u64, Tally)>,
     groups_not_merged: u64,
     calls: [u64; FUNCTION_SLOTS],
     operations: u64,
@@ -107,6 +108,7 @@ impl Default for Ledger {
             series_index: FxHashMap::default(),
             merged: FxHashMap::default(),
             open: Tally::default(),
+            put_off: VecDeque::new(),
             groups_not_merged: 0,
             calls: [0; FUNCTION_SLOTS],
             operations: 0,
@@ -138,7 +140,7 @@ impl Ledger {
 
     /// Operations that are held until the phase of their step is known, as entries of phase unknown.
     pub fn unsettled(&self) -> impl Iterator<Item = Entry> {
-        let lines = self.open.lines.iter();
+        let lines = self.held().flat_map(|tally| &tally.lines);
         lines.map(|line| {
             let each = u128::from(line.shape.elements);
             Entry {
@@ -156,7 +158,11 @@ impl Ledger {
 
     /// The collectives among them.
     pub fn unsettled_merged(&self) -> impl Iterator<Item = (&Merged, u64)> {
-        self.open.merged.iter().map(|(merged, count)| (merged, *count))
+        self.held().flat_map(|tally| &tally.merged).map(|(merged, count)| (merged, *count))
+    }
+
+    fn held(&self) -> impl Iterator<Item = &Tally> {
+        self.put_off.iter().map(|(_, tally)| tally).chain([&self.open])
     }
 
     /// Groups that are a collective and were not counted as one, because there were already
@@ -291,6 +297,28 @@ impl Ledger {
         self.settle_tally(&tally, label, tokens);
         tally.clear();
         self.open = tally;
+    }
+
+    /// Puts what is held aside under the number of its step, until [`Ledger::settle_step`] says what it serves.
+    /// Past [`WAITING_STEPS`] steps, the oldest is counted as unknown.
+    pub fn put_off(&mut self, step: u64) {
+        let mut tally = std::mem::take(&mut self.open);
+        tally.shrink();
+        self.put_off.push_back((step, tally));
+        if self.put_off.len() > WAITING_STEPS
+            && let Some((_, oldest)) = self.put_off.pop_front()
+        {
+            self.settle_tally(&oldest, Label::UNKNOWN, Tokens::NONE);
+        }
+    }
+
+    /// Counts what was put off of a step, now that it is known what it serves.
+    pub fn settle_step(&mut self, step: u64, label: Label, tokens: Tokens) {
+        if let Ok(at) = self.put_off.binary_search_by_key(&step, |(known, _)| *known)
+            && let Some((_, tally)) = self.put_off.remove(at)
+        {
+            self.settle_tally(&tally, label, tokens);
+        }
     }
 
     fn settle_tally(&mut self, tally: &Tally, label: Label, tokens: Tokens) {

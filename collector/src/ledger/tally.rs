@@ -104,6 +104,12 @@ impl Tally {
         self.lines.iter().map(|line| line.count).sum()
     }
 
+    /// Gives back the room that is not needed.
+    pub(super) fn shrink(&mut self) {
+        self.lines.shrink_to_fit();
+        self.merged.shrink_to_fit();
+    }
+
     /// Nothing is held any more. The room stays.
     pub(super) fn clear(&mut self) {
         self.lines.clear();

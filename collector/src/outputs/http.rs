@@ -13,6 +13,7 @@
 //! must send `Authorization: Bearer TOKEN` when the collector has a token.
 
 use super::processes::{Overview, overview};
+use super::prometheus::expected::Expected;
 use super::prometheus::{CONTENT_TYPE, Exposition};
 use super::report::{Report, render, summary::summary};
 use super::rows::{Row, View, json, rows};
@@ -126,9 +127,13 @@ const fn for_programs() -> PageFormat {
     PageFormat::Json
 }
 
-/// The routes, for the collector and the time until `stop` changes.
-pub fn router(collector: Arc<Collector>, stop: watch::Receiver<bool>) -> Router {
-    let exposition = Arc::new(Exposition::new(Arc::clone(&collector)));
+/// The routes, for the collector, what is `expected` of it, and the time until `stop` changes.
+pub fn router(
+    collector: Arc<Collector>,
+    expected: Option<Expected>,
+    stop: watch::Receiver<bool>,
+) -> Router {
+    let exposition = Arc::new(Exposition::against(Arc::clone(&collector), expected));
     Router::new()
         .route("/metrics", get(metrics))
         .route("/live", get(|| async { "live\n" }))

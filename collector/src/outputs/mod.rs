@@ -5,9 +5,11 @@
 //! - [`text`]: both for people;
 //! - [`report`][]: summary, tables of the paper and plots, in text, JSON and one HTML page;
 //! - [`prediction`]: what should be seen, and [`comparison`]: what was, against it;
+//! - [`advice`]: which layout to take;
 //! - [`prometheus`][]: metrics;
 //! - [`http`]: all of it by HTTP.
 
+pub mod advice;
 pub mod comparison;
 pub mod http;
 pub mod prediction;

@@ -1,5 +1,6 @@
 //! What an operation, or a group of them, can mean to a step.
 
+use super::pipeline::{Links, Passage};
 use crate::timeline::{CommunicatorId, Launch, OperationCall};
 use nccltap_proto::{Datatype, Operation};
 
@@ -26,7 +27,8 @@ pub(super) enum Event {
         communicator: CommunicatorId,
         elements: u64,
         sends: bool,
-        peer: i32,
+        /// Its number on its link.
+        passage: Option<Passage>,
     },
     /// Anything else.
     Other,
@@ -34,7 +36,7 @@ pub(super) enum Event {
 
 impl Event {
     #[inline]
-    pub(super) fn of(call: &OperationCall) -> Self {
+    pub(super) fn of(call: &OperationCall, links: &mut Links) -> Self {
         let (Some(communicator), Some(datatype)) = (call.communicator, call.datatype) else {
             return Self::Other;
         };
@@ -49,7 +51,10 @@ impl Event {
             Operation::Send | Operation::Recv => {
                 let sends = call.operation == Operation::Send;
                 match call.peer {
-                    Some(peer) => Self::Transfer { communicator, elements, sends, peer },
+                    Some(peer) => {
+                        let passage = links.pass(communicator, peer, sends, elements);
+                        Self::Transfer { communicator, elements, sends, passage }
+                    }
                     None => Self::Other,
                 }
             }
@@ -58,13 +63,16 @@ impl Event {
     }
 
     /// What operations that were launched together mean.
-    pub(super) fn of_group(calls: &[OperationCall]) -> Self {
-        let Some(first) = calls.first() else { return Self::Other };
+    pub(super) fn of_group(calls: &[OperationCall], links: &mut Links) -> Self {
+        // Each counts on its link, whatever it is part of.
+        let mut events = calls.iter().map(|call| Self::of(call, links));
+        let Some((first, event)) = calls.first().zip(events.next()) else { return Self::Other };
+        events.for_each(drop);
         let alike = |call: &OperationCall| {
             (call.operation, call.communicator, call.elements, call.datatype)
                 == (first.operation, first.communicator, first.elements, first.datatype)
         };
-        match Self::of(first) {
+        match event {
             transfer @ Self::Transfer { .. } if calls.iter().all(alike) => transfer,
             _ => Self::Other,
         }

@@ -35,6 +35,8 @@ impl Phase {
 /// How a phase is known. A closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
+    /// The engine marked the step: by the plugin, or by the functions of nccltap.h.
+    Plugin,
     /// No step had begun, and the process had shown that it is an engine's worker.
     Startup,
     /// Sizes of the step's metadata, which vLLM's V0 engine broadcasts before the forward pass.
@@ -43,6 +45,10 @@ pub enum Source {
     Graph,
     /// Rows of the logits against tokens of the forward pass.
     Rows,
+    /// The same, where tokens are known but for the padding of a CUDA graph.
+    Padding,
+    /// The pipeline stage that sees the logits knows it of the same step.
+    Pipeline,
     /// Sizes of what pipeline stages send, and nothing else.
     Sizes,
 }
@@ -51,10 +57,13 @@ impl Source {
     /// The name in reports and labels.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Plugin => "plugin",
             Self::Startup => "startup",
             Self::Metadata => "metadata",
             Self::Graph => "graph",
             Self::Rows => "rows",
+            Self::Padding => "padding",
+            Self::Pipeline => "pipeline",
             Self::Sizes => "sizes",
         }
     }
@@ -91,6 +100,9 @@ pub struct Tokens {
 }
 
 impl Tokens {
+    /// None that are known.
+    pub const NONE: Self = Self { prefill: 0, decode: 0 };
+
     /// So many tokens, all of them in `phase`. A mixed step's are not known by their sum.
     pub fn all(phase: Phase, tokens: u64) -> Self {
         match phase {

@@ -114,7 +114,7 @@ impl PipelineOnly {
         self.confirmed = true;
         let steps = std::mem::take(&mut self.held);
         let tokens = Tokens::all(Phase::Decode, steps);
-        Turn::HOLD.then(Settled(DECODE, tokens)).steps(steps, DECODE, tokens)
+        Turn::HOLD.then(Settled::Now(DECODE, tokens)).steps(steps, DECODE, tokens)
     }
 
     fn begins_step(&mut self, elements: u64, sends: bool) -> bool {

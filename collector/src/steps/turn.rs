@@ -13,10 +13,15 @@ pub(crate) enum Place {
 
 /// What the operations that are held serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Settled(pub(crate) Label, pub(crate) Tokens);
+pub(crate) enum Settled {
+    /// This.
+    Now(Label, Tokens),
+    /// What the step with this number serves, which another stage of the pipeline knows.
+    Later(u64),
+}
 
 impl Settled {
-    pub(super) const UNKNOWN: Self = Self(Label::UNKNOWN, Tokens { prefill: 0, decode: 0 });
+    pub(super) const UNKNOWN: Self = Self::Now(Label::UNKNOWN, Tokens::NONE);
 }
 
 /// What to do with an operation, and with those that are held, before it and after it.
@@ -40,7 +45,7 @@ impl Turn {
 
     #[inline]
     pub(super) const fn unknown() -> Self {
-        Self::now(Label::UNKNOWN, Tokens { prefill: 0, decode: 0 })
+        Self::now(Label::UNKNOWN, Tokens::NONE)
     }
 
     pub(super) const fn settling(self, before: Settled) -> Self {
@@ -60,6 +65,6 @@ impl Turn {
     }
 
     pub(super) const fn unknown_steps(self, steps: u64) -> Self {
-        self.steps(steps, Label::UNKNOWN, Tokens { prefill: 0, decode: 0 })
+        self.steps(steps, Label::UNKNOWN, Tokens::NONE)
     }
 }

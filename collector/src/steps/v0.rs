@@ -185,7 +185,7 @@ impl V0 {
         let (label, tokens) = self.sequences.classify(&metadata, graph);
         self.label = Some((label, tokens));
         self.state = State::Step;
-        let settled = Settled(label, tokens);
+        let settled = Settled::Now(label, tokens);
         Turn::now(label, tokens).settling(settled).step(label, tokens)
     }
 

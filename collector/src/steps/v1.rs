@@ -1,110 +1,32 @@
-//! Steps of vLLM's V1 engine in a tensor-parallel group.
+//! Steps of vLLM's V1 engine in a tensor-parallel group, where the logits are: the last pipeline stage, or the
+//! only one.
 //!
 //! A step is a forward pass, every AllReduce of which has (tokens x hidden) elements, and then one
 //! AllGather of the logits with (rows x part of the vocabulary) elements. Neither hidden size nor
 //! vocabulary are known, but their ratio is: the engine's last act before it serves is a dummy run with
-//! one row per token (`compile_or_warm_up_model` in `v1/worker/gpu_worker.py` of 0.8.5). So
+//! one row per token (`compile_or_warm_up_model` in `v1/worker/gpu_worker.py`). What runs from CUDA graphs is
+//! padded to a size that was captured before. So
 //!
-//! - one row per token: decode, unless a sequence is new or a prompt may be half computed;
-//! - more tokens than rows: some sequence is a prompt. All are when none can be running yet.
+//! - more tokens than the rows can be padded to: some sequence is a prompt. All are when there is one
+//!   row, or when none can be running yet;
+//! - one row per token, or a graph that holds such steps only: decode, unless a sequence is new or a prompt may
+//!   be half computed;
+//! - tokens that are the rows, padded: the same, known less well: a prompt of which fewer tokens are left than
+//!   the padding has would not show.
 //!
 //! Rows are one per sequence, of half computed prompts too, so a new sequence shows as one more row. A
 //! prompt is cut only where a step is as large as the engine allows, which its profiling run shows.
 
+use super::captures::Captures;
 use super::event::Event;
+use super::forward::{Forward, Run};
 use super::phase::{Label, Phase, Source, Tokens};
+use super::pipeline::{Passage, Told};
 use super::turn::{Settled, Turn};
-use crate::timeline::CommunicatorId;
 
-/// A forward pass: how often and how much is reduced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Forward {
-    communicator: Option<CommunicatorId>,
-    elements: u64,
-    reduces: u64,
-    /// Something else came in between.
-    irregular: bool,
-}
-
-impl Forward {
-    fn add(&mut self, communicator: CommunicatorId, elements: u64) {
-        if self.reduces == 0 {
-            self.communicator = Some(communicator);
-            self.elements = elements;
-        }
-        let same = self.communicator == Some(communicator) && self.elements == elements;
-        self.irregular |= !same;
-        self.reduces += 1;
-    }
-}
-
-/// A forward pass with its logits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Run {
-    reduces: u64,
-    reduced: u64,
-    gathered: u64,
-}
-
-/// What the runs before the first request show.
-#[derive(Clone, Debug, Default)]
-pub(super) struct WarmUp {
-    forward: Forward,
-    profile: Option<Run>,
-    /// What came after the profiling run was not the run that this engine is known to make.
-    strange: bool,
-}
-
-impl WarmUp {
-    /// Takes the next event. Gives the engine when the last dummy run is over.
-    pub(super) fn event(&mut self, event: Event) -> Option<V1> {
-        match event {
-            Event::AllReduce { communicator, elements, .. } => {
-                let forward = &mut self.forward;
-                if forward.communicator != Some(communicator) || forward.elements != elements {
-                    *forward = Forward::default();
-                }
-                forward.add(communicator, elements);
-                None
-            }
-            Event::AllGather { elements, .. } => self.logits(elements),
-            _ => {
-                self.forward = Forward::default();
-                None
-            }
-        }
-    }
-
-    /// Whether the engine is none that is known, and may be serving already.
-    pub(super) fn is_strange(&self) -> bool {
-        self.strange
-    }
-
-    fn logits(&mut self, gathered: u64) -> Option<V1> {
-        let forward = std::mem::take(&mut self.forward);
-        let run = Run { reduces: forward.reduces, reduced: forward.elements, gathered };
-        if run.reduces == 0 || run.gathered == 0 {
-            return None;
-        }
-        let Some(profile) = self.profile else {
-            self.profile = Some(run);
-            return None;
-        };
-        // Both runs are for as many sequences as the engine allows.
-        let is_last = run.gathered == profile.gathered
-            && run.reduces == profile.reduces
-            && run.reduced <= profile.reduced;
-        self.strange |= !is_last;
-        is_last.then(|| V1 {
-            profile,
-            dummy: run,
-            forward: Forward::default(),
-            lost: false,
-            rows_before: 0,
-            may_be_cut: false,
-        })
-    }
-}
+/// In a pipeline, steps of other batches come in between: what was true of one of so many steps may be true of
+/// the next one.
+const STEPS_OF_OTHERS: usize = 16;
 
 /// The engine at work.
 #[derive(Clone, Debug)]
@@ -116,85 +38,222 @@ pub(super) struct V1 {
     forward: Forward,
     /// The step is not understood, and nothing is held until its logits.
     lost: bool,
-    /// Rows of the step before, times the part of the vocabulary: 0 when none can be running.
-    rows_before: u64,
-    /// A prompt may be half computed.
-    may_be_cut: bool,
+    /// Where the step came from, in a pipeline.
+    received: Option<Passage>,
+    batches: Batches,
+    /// What follows a step without being a forward pass belongs to it.
+    latest: Label,
+}
+
+/// What is known of the sequences that may be running.
+#[derive(Clone, Debug)]
+struct Batches {
+    /// Per step, the latest one last: elements of its logits, and whether a prompt may have been cut.
+    before: Vec<(u64, bool)>,
+    /// No step was missed since the first one.
+    from_the_first: bool,
+    pipelined: bool,
+}
+
+/// Tokens of a step against its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relation {
+    More,
+    /// As many, but for padding.
+    Padded,
+    Same,
+    /// What no step can be.
+    Odd,
 }
 
 impl V1 {
+    /// An engine that has made its profiling run and its last dummy run.
+    pub(super) fn new(profile: Run, dummy: Run) -> Self {
+        Self {
+            profile,
+            dummy,
+            forward: Forward::default(),
+            lost: false,
+            received: None,
+            batches: Batches { before: Vec::new(), from_the_first: true, pipelined: false },
+            latest: Label::UNKNOWN,
+        }
+    }
+
     #[inline]
-    pub(super) fn event(&mut self, event: Event) -> Turn {
-        match event {
-            Event::AllReduce { communicator, elements, .. } => {
-                self.forward.add(communicator, elements);
+    pub(super) fn event(&mut self, event: Event, around: &Around<'_>) -> (Turn, Option<Told>) {
+        let turn = match event {
+            Event::AllReduce { communicator, elements, graph, .. } => {
+                self.forward.add(communicator, elements, graph);
                 if self.lost {
-                    return Turn::unknown();
-                }
-                if self.forward.reduces > self.dummy.reduces {
+                    Turn::unknown()
+                } else if self.forward.reduces > self.dummy.reduces {
                     self.lost = true;
-                    return Turn::unknown().settling(Settled::UNKNOWN);
+                    Turn::unknown().settling(Settled::UNKNOWN)
+                } else {
+                    Turn::HOLD
                 }
+            }
+            Event::AllGather { elements, .. } if !self.forward.is_empty() => {
+                return self.logits(elements, around);
+            }
+            Event::Transfer { passage, .. } if self.forward.is_empty() => {
+                self.batches.pipelined = true;
+                self.received = self.received.or(passage);
                 Turn::HOLD
             }
-            Event::AllGather { elements, .. } if self.forward.reduces > 0 => self.logits(elements),
-            _ if self.forward.reduces > 0 && !self.lost => {
+            // Each rank got its part of the hidden states.
+            Event::AllGather { .. } if self.received.is_some() => Turn::HOLD,
+            _ if !self.forward.is_empty() && !self.lost => {
                 self.forward.irregular = true;
                 Turn::HOLD
             }
+            // Tokens that were sampled, for the other stages.
+            Event::Broadcast { .. } if self.received.is_none() && !self.lost => {
+                Turn::now(self.latest, Tokens::NONE)
+            }
             _ => Turn::unknown(),
-        }
+        };
+        (turn, None)
+    }
+
+    /// A graph with so many AllReduce is launched.
+    #[inline]
+    pub(super) fn launch(&mut self, reduces: u64) {
+        self.forward.launch(reduces);
     }
 
     /// Calls may be missing here.
     pub(super) fn gap(&mut self) {
         self.forward = Forward::default();
         self.lost = false;
-        self.rows_before = u64::MAX;
-        self.may_be_cut = true;
+        self.received = None;
+        self.latest = Label::UNKNOWN;
+        self.batches.missed();
     }
 
-    fn logits(&mut self, gathered: u64) -> Turn {
+    fn logits(&mut self, gathered: u64, around: &Around<'_>) -> (Turn, Option<Told>) {
         let forward = std::mem::take(&mut self.forward);
         let lost = std::mem::take(&mut self.lost);
+        let received = self.received.take();
         let whole = !lost && !forward.irregular && forward.reduces == self.dummy.reduces;
         let label = match whole {
-            true => self.classify(forward.elements, gathered),
+            true => self.classify(&forward, gathered, around),
             false => {
-                self.rows_before = u64::MAX;
-                self.may_be_cut = true;
+                self.batches.missed();
                 Label::UNKNOWN
             }
         };
-        match lost {
+        self.latest = label;
+        let turn = match lost {
             true => Turn::unknown().unknown_steps(1),
             false => {
-                let tokens = Tokens::default();
-                Turn::HOLD.then(Settled(label, tokens)).step(label, tokens)
+                let settled = Settled::Now(label, Tokens::NONE);
+                Turn::HOLD.then(settled).step(label, Tokens::NONE)
             }
+        };
+        let told = received.map(|passage| Told { passage, label, tokens: Tokens::NONE });
+        (turn, told)
+    }
+
+    fn classify(&mut self, forward: &Forward, gathered: u64, around: &Around<'_>) -> Label {
+        let relation = self.relation(forward, gathered, around.captures);
+        let one_token = around.captures.one_token();
+        let one_row = one_token.is_some() && self.of_rows(gathered) == one_token;
+        let none_running = self.batches.none_running();
+        let may_be_cut = self.batches.may_be_cut();
+        let no_more_rows = gathered <= self.batches.most_rows();
+        // With graphs, copies of the model that run in step are padded to the largest one's size.
+        let padded_by_others = around.has_partners && !around.captures.is_empty();
+        let phase = match relation {
+            Relation::Odd => Phase::Unknown,
+            Relation::More if padded_by_others => Phase::Unknown,
+            // One more dummy run, for all that can be seen.
+            _ if none_running && gathered == self.dummy.gathered => Phase::Unknown,
+            _ if none_running => Phase::Prefill,
+            Relation::More if one_row => Phase::Prefill,
+            Relation::More => Phase::Unknown,
+            Relation::Same | Relation::Padded if no_more_rows && !may_be_cut => Phase::Decode,
+            Relation::Same | Relation::Padded => Phase::Unknown,
+        };
+        let cut = relation != Relation::Same && forward.elements >= self.profile.reduced;
+        self.batches.add(gathered, cut);
+        let source = match (phase, relation) {
+            (Phase::Decode, Relation::Padded) => Source::Padding,
+            (Phase::Decode, _) if forward.is_one_graph() => Source::Graph,
+            _ => Source::Rows,
+        };
+        match phase {
+            Phase::Unknown => Label::UNKNOWN,
+            _ => Label::known(phase, source),
         }
     }
 
-    fn classify(&mut self, reduced: u64, gathered: u64) -> Label {
-        let tokens = u128::from(reduced) * u128::from(self.dummy.gathered);
-        let rows = u128::from(self.dummy.reduced) * u128::from(gathered);
-        let phase = if tokens < rows || reduced > self.profile.reduced {
-            Phase::Unknown
-        } else if self.rows_before == 0 && gathered == self.dummy.gathered {
-            // One more dummy run, for all that can be seen.
-            Phase::Unknown
-        } else if self.rows_before == 0 {
-            Phase::Prefill
-        } else if tokens == rows && gathered <= self.rows_before && !self.may_be_cut {
-            Phase::Decode
-        } else {
-            Phase::Unknown
+    /// Elements of a forward pass with as many tokens as there are rows in logits of this size.
+    fn of_rows(&self, gathered: u64) -> Option<u64> {
+        let elements = u128::from(self.dummy.reduced) * u128::from(gathered);
+        let each = u128::from(self.dummy.gathered);
+        let whole = elements.is_multiple_of(each).then(|| u64::try_from(elements / each).ok());
+        whole.flatten()
+    }
+
+    fn relation(&self, forward: &Forward, gathered: u64, captures: &Captures) -> Relation {
+        let Some(rows) = self.of_rows(gathered) else { return Relation::Odd };
+        if !forward.from_graphs {
+            return match forward.elements.cmp(&rows) {
+                _ if forward.elements > self.profile.reduced => Relation::Odd,
+                std::cmp::Ordering::Less => Relation::Odd,
+                std::cmp::Ordering::Equal => Relation::Same,
+                std::cmp::Ordering::Greater => Relation::More,
+            };
+        }
+        let largest = captures.padded(self.profile.reduced);
+        let (Some(padded), Some(largest)) = (captures.padded(rows), largest) else {
+            return Relation::Odd;
         };
-        self.rows_before = gathered;
-        self.may_be_cut = tokens > rows && reduced == self.profile.reduced;
-        match phase {
-            Phase::Unknown => Label::UNKNOWN,
-            _ => Label::known(phase, Source::Rows),
+        match forward.elements.cmp(&padded) {
+            _ if forward.elements > largest => Relation::Odd,
+            std::cmp::Ordering::Less => Relation::Odd,
+            std::cmp::Ordering::Greater => Relation::More,
+            _ if padded == rows => Relation::Same,
+            _ if forward.is_one_graph() && captures.in_two_ways(forward.reduces) => Relation::Same,
+            _ => Relation::Padded,
         }
     }
+}
+
+impl Batches {
+    fn add(&mut self, rows: u64, cut: bool) {
+        let most = if self.pipelined { STEPS_OF_OTHERS } else { 1 };
+        while self.before.len() >= most {
+            self.before.remove(0);
+        }
+        self.before.push((rows, cut));
+    }
+
+    /// A step was not understood: any sequence may be running now.
+    fn missed(&mut self) {
+        self.from_the_first = false;
+        self.add(u64::MAX, true);
+    }
+
+    fn none_running(&self) -> bool {
+        self.before.is_empty() && self.from_the_first
+    }
+
+    fn may_be_cut(&self) -> bool {
+        self.before.iter().any(|(_, cut)| *cut)
+    }
+
+    fn most_rows(&self) -> u64 {
+        self.before.iter().map(|(rows, _)| *rows).max().unwrap_or(0)
+    }
+}
+
+/// What is known around the engine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around<'a> {
+    pub(super) captures: &'a Captures,
+    /// There may be copies of the model that run in step with this one.
+    pub(super) has_partners: bool,
 }

@@ -2,7 +2,7 @@
 
 use super::{CommunicatorId, Launch, OperationCall};
 use nccltap_proto::record::{NO_DATATYPE, NO_PEER};
-use nccltap_proto::{Datatype, Function, v1};
+use nccltap_proto::{Datatype, Function, Operation, v1};
 use rustc_hash::FxHashMap;
 
 /// Number of a manifest within its process, from 1.
@@ -61,6 +61,16 @@ impl Manifest {
     /// What a launch carries out.
     pub fn blocks(&self) -> &[Block] {
         &self.blocks
+    }
+
+    /// AllReduce that one launch carries out for certain.
+    pub fn all_reduces(&self) -> u64 {
+        let certain = self.blocks.iter().filter(|block| !block.conditional);
+        let of = |block: &Block| {
+            let calls = block.calls.iter().filter(|call| call.operation == Operation::AllReduce);
+            calls.count() as u64 * block.times
+        };
+        certain.map(of).sum()
     }
 
     /// Whether the GPU can launch the graph by itself.

@@ -171,14 +171,14 @@ impl Rank {
     }
 }
 
-/// Tells `collector` everything that the four ranks did, but for what `lost` takes away.
-fn tell(collector: &Collector, lost: impl Fn(u32, &Record) -> bool) {
+/// Tells `collector` everything that the four ranks did, as `change` has it.
+fn tell(collector: &Collector, mut change: impl FnMut(u32, Record) -> Option<Record>) {
     for number in 0..4 {
         let mut rank =
             Rank { stage: number / 2, tensor: number % 2, now: 1_000_000, calls: Vec::new() };
         rank.serve();
         let number = rank.number();
-        rank.calls.retain(|call| !lost(number, call));
+        rank.calls = rank.calls.into_iter().filter_map(|call| change(number, call)).collect();
         let (stream, _) = collector.hello(hello(500 + number), 0).unwrap();
         let mut communicators = rank.communicators();
         let mut first = 0;
@@ -200,17 +200,15 @@ fn tell(collector: &Collector, lost: impl Fn(u32, &Record) -> bool) {
     }
 }
 
-/// A collector that has seen it.
-pub fn served() -> Collector {
-    let collector = Collector::new(8);
-    tell(&collector, |_, _| false);
-    collector
-}
-
 /// A recording of it in `file`, without the calls that `lost` takes away.
 pub fn record(file: &Path, lost: impl Fn(u32, &Record) -> bool) {
+    record_with(file, |rank, call| (!lost(rank, &call)).then_some(call));
+}
+
+/// A recording of it in `file`, each call as `change` has it.
+pub fn record_with(file: &Path, change: impl FnMut(u32, Record) -> Option<Record>) {
     let recorder = Recorder::open(file, 1 << 30, |_| {}).unwrap();
     let collector = Collector::new(8).recording_to(recorder);
-    tell(&collector, lost);
+    tell(&collector, change);
     collector.sync().unwrap();
 }

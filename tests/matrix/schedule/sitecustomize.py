@@ -31,15 +31,21 @@ def phase_of(prefill_tokens, decode_tokens):
     return "prefill" if prefill_tokens else "decode"
 
 
+in_startup = False
+
+
 def startup(function):
-    """The work of `function` is start-up work."""
+    """The work of `function` is start-up work, steps that it makes up included."""
 
     @functools.wraps(function)
     def wrapped(*arguments, **options):
+        global in_startup
         write("startup", what=function.__qualname__)
+        in_startup = True
         try:
             return function(*arguments, **options)
         finally:
+            in_startup = False
             write(None)
 
     return wrapped
@@ -48,7 +54,10 @@ def startup(function):
 # V0. The metadata of a step is broadcast before the model runner is called, so the step begins with the worker's call, and what
 # was scheduled is filled in once the worker's input is there.
 def patch_worker_base(module):
-    base = module.LocalOrDistributedWorkerBase
+    base = getattr(module, "LocalOrDistributedWorkerBase", None)
+    if base is None:
+        # A release after V0, or one whose V0 is being imported in a circle and not used.
+        return
     prepare, execute = base.prepare_input, base.execute_model
 
     @functools.wraps(execute)
@@ -93,6 +102,8 @@ def patch_v1_worker(module):
 
     @functools.wraps(execute)
     def execute_model(self, scheduler_output, *arguments, **options):
+        if in_startup:
+            return execute(self, scheduler_output, *arguments, **options)
         counts = {"prefill_tokens": 0, "decode_tokens": 0, "prefills": 0, "decodes": 0}
         computed = {}
         for request in scheduler_output.scheduled_new_reqs:

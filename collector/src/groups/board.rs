@@ -1,0 +1,116 @@
+//! What processes must know of each other while they are counted.
+//!
+//! - Which processes are in a group: a worker whose groups all have the same members has no partner outside.
+//! - What a step serves that passed over a link between two pipeline stages: the later stage knows, the earlier
+//!   one asks. Both count the transfers of a link alike, so a step is the number of its first transfer.
+//!
+//! Bounded: [`GROUPS`] groups, [`LINKS`] links with [`WAITING_STEPS`] steps each. What is not here is not known.
+
+use crate::process::Identity;
+use crate::steps::{Label, Passage, Tokens, Told, WAITING_STEPS};
+use crate::timeline::Communicators;
+use nccltap_proto::v1;
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Groups whose members are remembered.
+pub(super) const GROUPS: usize = 65_536;
+
+/// Links between stages whose steps are remembered.
+pub(super) const LINKS: usize = 4096;
+
+/// A link between two ranks of a group, one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Link {
+    group: u64,
+    from: i32,
+    to: i32,
+}
+
+/// A step that passed a link.
+#[derive(Clone, Copy, Debug)]
+struct Passed {
+    number: u64,
+    elements: u64,
+    label: Label,
+    tokens: Tokens,
+}
+
+/// What is known of all processes together.
+#[derive(Debug, Default)]
+pub struct Board {
+    members: FxHashMap<u64, Members>,
+    links: FxHashMap<Link, VecDeque<Passed>>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    ranks: u32,
+    by_rank: BTreeMap<i32, Identity>,
+}
+
+impl Board {
+    /// Takes in that a process has this communicator.
+    pub fn join(&mut self, process: &Identity, communicator: &v1::Communicator) {
+        if communicator.group == 0 || communicator.rank < 0 {
+            return;
+        }
+        if self.members.len() >= GROUPS && !self.members.contains_key(&communicator.group) {
+            return;
+        }
+        let members = self.members.entry(communicator.group).or_default();
+        members.ranks = communicator.ranks;
+        members.by_rank.insert(communicator.rank, process.clone());
+    }
+
+    /// Whether all these groups are known to have the same members.
+    pub fn are_one_group(&self, groups: impl Iterator<Item = u64>) -> bool {
+        let mut known = groups.map(|group| {
+            let members = self.members.get(&group)?;
+            let whole = members.by_rank.len() == members.ranks as usize;
+            whole.then(|| members.by_rank.values().collect::<std::collections::BTreeSet<_>>())
+        });
+        let first = known.next().flatten();
+        first.is_some_and(|first| known.all(|other| other.as_ref() == Some(&first)))
+    }
+
+    /// Takes in what a step serves.
+    pub(crate) fn tell(&mut self, told: Told, communicators: &Communicators) {
+        let Some(link) = link(&told.passage, communicators) else { return };
+        if self.links.len() >= LINKS && !self.links.contains_key(&link) {
+            return;
+        }
+        let Told { passage: Passage { number, elements, .. }, label, tokens } = told;
+        let steps = self.links.entry(link).or_default();
+        if steps.back().is_some_and(|latest| latest.number >= number) {
+            return;
+        }
+        if steps.len() >= WAITING_STEPS {
+            steps.pop_front();
+        }
+        steps.push_back(Passed { number, elements, label, tokens });
+    }
+
+    /// What the step serves that passed here, if the other end has said so.
+    pub(crate) fn answer(
+        &self,
+        passage: &Passage,
+        communicators: &Communicators,
+    ) -> Option<(Label, Tokens)> {
+        let steps = self.links.get(&link(passage, communicators)?)?;
+        let at = steps.binary_search_by_key(&passage.number, |step| step.number).ok()?;
+        let step = steps.get(at)?;
+        match step.elements == passage.elements {
+            true => Some((step.label, step.tokens)),
+            // The ends do not count alike.
+            false => Some((Label::UNKNOWN, Tokens::NONE)),
+        }
+    }
+}
+
+fn link(passage: &Passage, communicators: &Communicators) -> Option<Link> {
+    let facts = communicators.get(passage.communicator)?;
+    let (group, mine, other) = (facts.group, facts.rank, passage.peer);
+    let (from, to) = if passage.sends { (mine, other) } else { (other, mine) };
+    (group != 0 && mine >= 0).then_some(Link { group, from, to })
+}
