@@ -180,7 +180,7 @@ fn pictures_are_taken() {
         (&report, "report", LIGHT, "1100,860"),
         (&report, "report-light", LIGHT, "1280,3300"),
         (&report, "report-dark", DARK, "1280,3300"),
-        (&report, "report-narrow", LIGHT, "500,5600"),
+        (&report, "report-narrow", LIGHT, "500,1500"),
         (&predict, "predict-light", LIGHT, "1280,1600"),
     ] {
         let picture = folder.path().join(format!("{name}.png"));

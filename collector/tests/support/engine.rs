@@ -12,9 +12,9 @@ use nccltap_proto::record::{NO_PEER, Record};
 use nccltap_proto::v1::{self, agent_message::Message};
 use std::path::Path;
 
-/// Prompt and generated tokens of the request.
+/// Prompt and generated tokens of the request, as in the paper.
 pub const PROMPT: u64 = 128;
-pub const OUTPUT: u64 = 8;
+pub const OUTPUT: u64 = 128;
 
 const HIDDEN: u64 = 4096;
 const LAYERS: usize = 32;

@@ -59,15 +59,24 @@ pub struct Volume {
     pub bus_bytes: BTreeMap<String, u64>,
     /// The paper's V of equations 1 to 3, of a single request.
     pub equations: Option<u64>,
-    /// What was seen, of the layout that ran.
-    pub seen: Option<u64>,
+    /// What was seen, likewise, of the layout that ran.
+    pub seen: Option<BTreeMap<String, u64>>,
 }
 
 impl Volume {
-    /// Over all collectives.
+    /// What is predicted over all collectives.
     pub fn total(&self) -> u64 {
-        self.bus_bytes.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
+        total(&self.bus_bytes)
     }
+
+    /// What was seen over all collectives.
+    pub fn total_seen(&self) -> Option<u64> {
+        self.seen.as_ref().map(total)
+    }
+}
+
+fn total(by_collective: &BTreeMap<String, u64>) -> u64 {
+    by_collective.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
 }
 
 /// Bus bytes with so many generated tokens.
@@ -93,12 +102,13 @@ pub fn compared(
     let comparison: Comparison = compare(prediction, &summary.operation_rows);
     let deployment = &prediction.deployment;
     let seen = seen_bus_bytes(summary);
+    let seen_in_all = total(&seen);
     let mut layouts = vec![Volume { seen: Some(seen), ..volume(prediction) }];
     layouts.extend(others.iter().map(volume));
     let growth = longer.iter().map(|(output, longer)| Growth {
         output: *output,
         bus_bytes: volume(longer).total(),
-        seen: (longer == prediction).then_some(seen),
+        seen: (longer == prediction).then_some(seen_in_all),
     });
     Compared {
         model: deployment.model.name.clone(),
@@ -113,9 +123,13 @@ pub fn compared(
     }
 }
 
-fn seen_bus_bytes(summary: &Summary) -> u64 {
-    let serving = summary.collectives.iter().filter(|row| row.phase != STARTUP);
-    serving.fold(0, |sum, row| sum.saturating_add(row.bus_bytes))
+fn seen_bus_bytes(summary: &Summary) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for row in summary.collectives.iter().filter(|row| row.phase != STARTUP && row.bus_bytes > 0) {
+        let sum: &mut u64 = sums.entry(row.collective.clone()).or_default();
+        *sum = sum.saturating_add(row.bus_bytes);
+    }
+    sums
 }
 
 /// A transfer counts where it is sent, and what goes past NCCL nobody sees.

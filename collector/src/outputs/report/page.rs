@@ -266,7 +266,7 @@ fn bins(
     let labels = (0..last).map(|at| {
         let next = (seconds(at) / every).ceil() * every;
         let is_here = next < seconds(at + 1);
-        if is_here { format!("{} s", two_digits(next)) } else { String::new() }
+        if is_here { duration(next) } else { String::new() }
     });
     let series = PHASES.iter().enumerate().filter_map(|(phase, name)| {
         let marks: Vec<Mark> = all
@@ -274,7 +274,7 @@ fn bins(
             .enumerate()
             .map(|(at, bin)| {
                 let value = bin.map_or(0, |bin| of(bin)[phase]);
-                let title = format!("{} s, {name}: {}", two_digits(seconds(at)), say(value));
+                let title = format!("{}, {name}: {}", duration(seconds(at)), say(value));
                 Mark { value: value as f64, title }
             })
             .collect();
@@ -300,15 +300,21 @@ fn round_up(number: f64) -> f64 {
     digit.unwrap_or(10.0) * power
 }
 
-/// A number with no more than two digits behind the point that say something.
-fn two_digits(number: f64) -> String {
+/// Seconds with the unit that fits, and no more than two digits behind the point.
+fn duration(seconds: f64) -> String {
+    let (number, unit) = match seconds {
+        0.0 => (0.0, "s"),
+        short if short < 1e-3 => (short * 1e6, "\u{b5}s"),
+        short if short < 1.0 => (short * 1e3, "ms"),
+        long => (long, "s"),
+    };
     let text = format!("{number:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    format!("{} {unit}", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 fn over_time(summary: &Summary) -> Markup {
     let timeline = &summary.timeline;
-    let width = format!("{:.3} s", timeline.bin_seconds);
+    let width = duration(timeline.bin_seconds);
     let steps = bins(
         summary,
         "Engine steps over time",
@@ -612,23 +618,22 @@ fn cells(
 
 /// Stacked by collective, with what was seen beside the prediction.
 pub(super) fn layouts_plot(volumes: &[Volume]) -> Bars {
-    let mut names: Vec<&str> =
-        volumes.iter().flat_map(|volume| volume.bus_bytes.keys().map(String::as_str)).collect();
-    names.sort_unstable();
-    names.dedup();
-    // What was seen is a category of its own, so that it stands beside the stack.
-    let columns: Vec<(&Volume, Option<u64>)> = volumes
+    // What was seen has a column of its own, beside that of its layout.
+    let columns: Vec<(&Volume, &str, &BTreeMap<String, u64>)> = volumes
         .iter()
         .flat_map(|volume| {
-            let seen = volume.seen.map(|seen| (volume, Some(seen)));
-            [Some((volume, None)), seen].into_iter().flatten()
+            let seen = volume.seen.as_ref().map(|seen| (volume, "seen", seen));
+            [Some((volume, "predicted", &volume.bus_bytes)), seen].into_iter().flatten()
         })
         .collect();
-    let by_collective = names.iter().map(|name| {
-        let mark = |(volume, seen): &(&Volume, Option<u64>)| {
-            let bytes = volume.bus_bytes.get(*name).copied().filter(|_| seen.is_none());
-            let bytes = bytes.unwrap_or(0);
-            let title = format!("{}, {name}: {}", volume.layout, size(bytes));
+    let mut names: Vec<&str> =
+        columns.iter().flat_map(|(.., bytes)| bytes.keys().map(String::as_str)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let series = names.iter().map(|name| {
+        let mark = |(volume, what, bytes): &(&Volume, &str, &BTreeMap<String, u64>)| {
+            let bytes = bytes.get(*name).copied().unwrap_or(0);
+            let title = format!("{}, {name}, {what}: {}", volume.layout, size(bytes));
             Mark { value: bytes as f64, title }
         };
         Series {
@@ -637,31 +642,15 @@ pub(super) fn layouts_plot(volumes: &[Volume]) -> Bars {
             marks: columns.iter().map(mark).collect(),
         }
     });
-    let seen = Series {
-        name: "seen".to_owned(),
-        color: Color::Grey,
-        marks: columns
-            .iter()
-            .map(|(volume, seen)| Mark {
-                value: seen.unwrap_or(0) as f64,
-                title: format!("{}, seen: {}", volume.layout, size(seen.unwrap_or(0))),
-            })
-            .collect(),
-    };
     let with_seen = volumes.iter().any(|volume| volume.seen.is_some());
+    let category = |(volume, what, _): &(&Volume, &str, &BTreeMap<String, u64>)| match with_seen {
+        true => format!("{}\n{what}", volume.layout),
+        false => volume.layout.clone(),
+    };
     Bars {
         label: "Bus bytes by layout and collective".into(),
-        categories: columns
-            .iter()
-            .map(|(volume, seen)| {
-                let below = if seen.is_some() { "seen" } else { "predicted" };
-                match with_seen {
-                    true => format!("{}\n{below}", volume.layout),
-                    false => volume.layout.clone(),
-                }
-            })
-            .collect(),
-        series: by_collective.chain(with_seen.then_some(seen)).collect(),
+        categories: columns.iter().map(category).collect(),
+        series: series.collect(),
         scale: Scale::Stacked,
         unit: Unit::Bytes("bus bytes"),
     }

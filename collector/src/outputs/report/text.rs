@@ -380,7 +380,12 @@ pub(super) fn ratio(seen: u64, predicted: u64) -> String {
 fn write_layouts(text: &mut String, layouts: &[Volume]) {
     let cells = layouts.iter().map(|volume| {
         let known = |bytes: Option<u64>| bytes.map(size).unwrap_or_default();
-        [volume.layout.clone(), size(volume.total()), known(volume.seen), known(volume.equations)]
+        [
+            volume.layout.clone(),
+            size(volume.total()),
+            known(volume.total_seen()),
+            known(volume.equations),
+        ]
     });
     table(
         text,
