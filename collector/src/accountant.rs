@@ -64,9 +64,12 @@ impl Listener for Accountant<'_> {
     }
 
     #[inline]
-    fn operation(&mut self, call: &OperationCall, _: &Communicators) {
+    fn operation(&mut self, call: &OperationCall, communicators: &Communicators) {
         let turn = self.steps.operation(call);
         self.around(turn, |ledger, place| match place {
+            Place::Now(label, tokens) if turn.gathers => {
+                ledger.gather(call, communicators, label, tokens);
+            }
             Place::Now(label, tokens) => ledger.operation(call, label, tokens),
             Place::Hold => ledger.hold(call),
         });
