@@ -283,6 +283,11 @@ impl Run {
         });
     }
 
+    /// What it has written to stderr so far.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
     /// Tells a program that waits for the test to go on.
     ///
     /// # Panics

@@ -119,7 +119,7 @@ async fn observe(
     library: &Path,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let own = PrivateCollector::start(None).await?;
+    let own = PrivateCollector::start(None, None).await?;
     let mut environment = own.environment(library, std::env::var_os("LD_PRELOAD").as_deref())?;
     environment.push(("NCCLTAP_START", "call".into()));
     environment.extend(plugin::environment(own.directory(), &|name| std::env::var_os(name))?);

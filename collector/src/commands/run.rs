@@ -13,6 +13,7 @@ use anyhow::Context;
 use nccltap_proto::address::Address;
 use std::ffi::OsString;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -37,7 +38,7 @@ pub(super) struct Run {
 
     /// Report to this collector, which is running already; its report is `nccltap report`'s to
     /// print. By default the command gets a collector of its own
-    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["record", "report"])]
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["engine_metrics", "record", "report", "http"])]
     collector: Option<Address>,
 
     /// The command and its arguments
@@ -45,7 +46,7 @@ pub(super) struct Run {
     command: Vec<OsString>,
 }
 
-/// What is kept of what a command did.
+/// What is kept of what a command did, and where it is seen meanwhile.
 #[derive(Debug, clap::Args)]
 pub(super) struct Keep {
     /// Keep every message in FILE, for `nccltap report FILE`; a file that exists is not overwritten
@@ -64,6 +65,11 @@ pub(super) struct Keep {
     /// Write the rows of the report to FILE, as `nccltap report --format json` prints them
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+
+    /// Serve /metrics and /api/v1 here while the command runs; port 0 takes a free one, and a line on
+    /// stderr says which
+    #[arg(long, value_name = "ADDR:PORT")]
+    http: Option<SocketAddr>,
 }
 
 /// Variables of a command's environment, beyond those it inherits.
@@ -117,7 +123,10 @@ pub(super) async fn with_own(
     keep: &Keep,
     library: &Path,
 ) -> anyhow::Result<ExitCode> {
-    let own = PrivateCollector::start(keep.record.as_deref()).await?;
+    let own = PrivateCollector::start(keep.record.as_deref(), keep.http).await?;
+    if let Some(http) = own.http() {
+        eprintln!("nccltap: live counts at http://{http}/metrics");
+    }
     let mut environment = environment.clone();
     let preload = match environment.iter().position(|(name, _)| *name == "LD_PRELOAD") {
         Some(index) => Some(environment.remove(index).1),

@@ -3,7 +3,7 @@
 //! Everything here was read in the source of vLLM 0.8.5.post1, 0.11.0 and 0.20.0, and each rule names
 //! its file. Nothing was fitted to what a run showed.
 
-use super::{Layout, Model};
+use super::{Architecture, Layout, Model};
 use std::fmt;
 
 /// An engine of vLLM, by the release whose source was read.
@@ -243,6 +243,29 @@ impl Deployment {
     }
 }
 
+impl Deployment {
+    /// Whether the replicas of data parallelism share experts, and so make every pass together.
+    pub(super) fn replicas_share_experts(&self) -> bool {
+        self.layout.data > 1 && self.model.experts.is_some()
+    }
+
+    /// Whether what speculative decoding does is known: with n-grams, that is without a draft model,
+    /// each request has a row of logits for every guess (`v1/worker/gpu_model_runner.py`,
+    /// `_calc_spec_decode_metadata`), and nothing else is sent.
+    pub(super) fn accept_drafts(&self) -> Result<(), Refusal> {
+        let refuse = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
+        match (self.engine, &self.graphs) {
+            (Engine::V0, _) => {
+                refuse("speculative decoding of V0 is not modelled: give --engine vllm-v1")
+            }
+            (_, Some(_)) => refuse(
+                "speculative decoding with CUDA graphs is not modelled: the captured sizes are others",
+            ),
+            (_, None) => Ok(()),
+        }
+    }
+}
+
 fn refuse_unknown(model: &Model, layout: Layout, engine: Engine) -> Result<(), Refusal> {
     let not_modelled = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
     match engine {
@@ -260,11 +283,40 @@ fn refuse_unknown(model: &Model, layout: Layout, engine: Engine) -> Result<(), R
             "vLLM 0.8.5 V1 sends between pipeline stages through Ray, which is not modelled: give \
              --engine-version 0.11 or 0.20",
         ),
-        _ if layout.data > 1 && model.experts.is_some() => not_modelled(
-            "data parallelism of a mixture of experts is not modelled yet: its ranks exchange \
-             tokens in every layer",
-        ),
+        _ if layout.data > 1 && model.experts.is_some() => shared_experts(model, layout),
         _ => Ok(()),
+    }
+}
+
+/// Whether it is known what experts send that replicas share.
+fn shared_experts(model: &Model, layout: Layout) -> Result<(), Refusal> {
+    let not_modelled = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
+    // Those whose block hands each tensor-parallel rank a share of the tokens
+    // (`sequence_parallel_chunk` in `models/qwen3_moe.py` and `models/deepseek_v2.py`).
+    let takes_shares = matches!(
+        model.architecture,
+        Architecture::Qwen3Moe | Architecture::DeepseekV2 | Architecture::DeepseekV3
+    );
+    if !layout.expert_parallel {
+        not_modelled(
+            "data parallelism of a mixture of experts is modelled with expert parallelism alone: give --ep",
+        )
+    } else if layout.pipeline > 1 {
+        not_modelled(
+            "experts that replicas share are not modelled with pipeline stages: give --pp 1",
+        )
+    } else if layout.tensor > 1 && !takes_shares {
+        not_modelled(
+            "experts that replicas share are modelled with tensor parallelism for Qwen3-MoE and DeepSeek \
+             alone: give --tp 1",
+        )
+    } else if model.quantization.is_some() {
+        not_modelled(
+            "experts that replicas share are not modelled for quantised weights: tokens may be \
+             quantised before they are sent",
+        )
+    } else {
+        Ok(())
     }
 }
 

@@ -74,6 +74,15 @@ pub const RELEASES: &[Release] = &[
         environment: NO_JUST_IN_TIME,
         options: &[],
     },
+    Release {
+        package: "sglang",
+        version: "0.5.5",
+        before: Some("2025-11-15"),
+        python: (10, 12),
+        disk: 6000,
+        environment: &[],
+        options: &[],
+    },
 ];
 
 /// The engine that is installed when none is named: the one the paper measured.

@@ -2,6 +2,7 @@
 
 use super::catalog::Release;
 use super::installed::Engine;
+use crate::stack;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
@@ -36,8 +37,8 @@ pub fn environment(
     let mut variables: Vec<_> = own.map(|(name, value)| (*name, OsString::from(value))).collect();
     let cache = engine.cache();
     variables.extend(CACHES.iter().map(|(name, folder)| (*name, cache.join(folder).into())));
-    let programs = engine.environment().join("bin");
-    variables.push(("PATH", in_front(&programs, inherited("PATH").as_deref())));
+    let path = in_front(&stack::programs(&engine.stack()), inherited("PATH").as_deref());
+    variables.push(("PATH", in_front(&engine.environment().join("bin"), Some(&path))));
     variables.push(("VIRTUAL_ENV", engine.environment().into()));
     variables
 }
@@ -75,10 +76,10 @@ mod tests {
     #[test]
     fn programs_of_the_engine_come_first_and_its_caches_are_its_own() {
         let environment = of(&[("PATH", "/usr/bin"), ("TRITON_CACHE_DIR", "/mine")]);
-        assert_eq!(environment["PATH"], "/e/venv/bin:/usr/bin");
+        assert_eq!(environment["PATH"], "/e/venv/bin:/e/stack/bin:/usr/bin");
         assert_eq!(environment["TRITON_CACHE_DIR"], "/e/cache/triton");
         assert_eq!(environment["VLLM_USE_DEEP_GEMM"], "0");
-        assert_eq!(of(&[])["PATH"], "/e/venv/bin");
+        assert_eq!(of(&[])["PATH"], "/e/venv/bin:/e/stack/bin");
     }
 
     #[test]

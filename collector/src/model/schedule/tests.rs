@@ -11,7 +11,7 @@ fn deployment(model: &str, tensor: u32, pipeline: u32, settings: Settings) -> De
 }
 
 fn request(prompt: u64, output: u64) -> Request {
-    Request { prompt, output, cached: 0 }
+    Request { prompt, output, cached: 0, arrives: 0 }
 }
 
 fn predict(deployment: Deployment, requests: &[Request]) -> Prediction {
