@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-/// Names and values of labels.
+/// Labels, each with its value.
 pub type Labels<'a> = Vec<(&'a str, Cow<'a, str>)>;
 
 /// One sample: `name{label="value",...} value`, a timestamp left out.
