@@ -10,6 +10,7 @@
 //!                       │ graphs captured and made executable ──> graphs
 //!                       │ first communicator ──> life ──> drain ──> stream ──> uplink ─┐
 //!                                                     libnccltap_uplink.so ──> collector
+//! engine, plugin ──> marks (of its steps) ──> record
 //! ```
 //!
 //! What must hold, whatever happens here: the host's call goes through with its own arguments and
@@ -48,6 +49,7 @@ mod hook;
 mod leftovers;
 mod life;
 mod mapping;
+mod marks;
 mod record;
 mod resolve;
 mod ring;

@@ -9,8 +9,8 @@ use crate::life;
 use crate::shield::Unseen;
 use crate::shield::shielded;
 use crate::thread::State;
-use nccltap_proto::Record;
 use nccltap_proto::record::{CAPTURED, UNWOUND};
+use nccltap_proto::{Mark, Record};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Groups around a call that a record can say.
@@ -75,6 +75,20 @@ pub(crate) fn finish(library: usize, communicator: CommunicatorHandle, result: i
     let state = unsafe { State::current() };
     state.producer.close(end, result);
     state.frame = 0;
+}
+
+/// Records what an engine says of its step: opened and closed at once.
+pub(crate) fn mark(mark: &Mark) {
+    let [communicator, stream, count] = mark.words();
+    let call = Call {
+        communicator: std::ptr::without_provenance_mut(communicator as usize),
+        stream: std::ptr::without_provenance_mut(stream as usize),
+        count: count as usize,
+        ..Call::new()
+    };
+    if begin(mark.kind.id(), &call, 0) {
+        finish(0, std::ptr::null_mut(), ffi::SUCCESS);
+    }
 }
 
 /// The thread is in a call that will not return: an exception, a jump, or the end of the thread has left

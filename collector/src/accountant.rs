@@ -3,7 +3,7 @@
 use crate::ledger::Ledger;
 use crate::steps::{Label, Place, Settled, Steps, Turn};
 use crate::timeline::{Block, Communicators, Holds, Listener, Manifest, OperationCall};
-use nccltap_proto::Function;
+use nccltap_proto::{Function, Mark};
 
 /// Listens to the timeline of a process, asks its steps, tells its ledger.
 #[derive(Debug)]
@@ -108,6 +108,12 @@ impl Listener for Accountant<'_> {
         self.steps.launch(manifest.all_reduces());
         for block in manifest.blocks() {
             self.block(block, communicators);
+        }
+    }
+
+    fn mark(&mut self, mark: &Mark) {
+        if let Some(settled) = self.steps.mark(mark) {
+            self.settle(settled);
         }
     }
 

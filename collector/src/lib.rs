@@ -17,9 +17,10 @@
 //! - [`groups`]: communicators of all processes joined, their roles, the layout;
 //! - [`outputs`]: rows, text, metrics, HTTP;
 //! - [`model`]: what should be seen, and whether it was;
+//! - [`serving`]: what the engine says of its requests, beside what was communicated meanwhile;
 //! - [`server`]: a collector with its sockets, running;
-//! - [`private`]: such a collector for the time of one command, and [`preload`], which brings the
-//!   tap into it;
+//! - [`private`]: such a collector for the time of one command, [`preload`], which brings the
+//!   tap into it, and [`plugin`], which brings along what marks the steps of vLLM and SGLang;
 //! - [`replay`]: a recording, as the collector it was taken by;
 //! - [`client`]: asks a collector that runs elsewhere;
 //! - [`doctor`]: what preloading can and cannot see;
@@ -57,6 +58,7 @@ pub mod ingest;
 pub mod ledger;
 pub mod model;
 pub mod outputs;
+pub mod plugin;
 pub mod preload;
 pub mod private;
 pub mod process;
@@ -65,5 +67,6 @@ pub mod recovery;
 pub mod refusals;
 pub mod replay;
 pub mod server;
+pub mod serving;
 pub mod steps;
 pub mod timeline;

@@ -13,6 +13,7 @@ use crate::server::{Server, Settings};
 use anyhow::{Context, bail};
 use nccltap_proto::address::Address;
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +37,9 @@ pub struct PrivateCollector {
 }
 
 impl PrivateCollector {
-    /// Starts one, that keeps a recording in `record` if there is one.
-    pub async fn start(record: Option<&Path>) -> anyhow::Result<Self> {
+    /// Starts one, that keeps a recording in `record` and serves its counts at `http`, if these are
+    /// given.
+    pub async fn start(record: Option<&Path>, http: Option<SocketAddr>) -> anyhow::Result<Self> {
         let mut collector = Collector::new(PROCESSES);
         if let Some(path) = record {
             collector = collector.recording_to(new_recording(path)?);
@@ -56,7 +58,7 @@ impl PrivateCollector {
         let recovery = Recovery::new(Arc::clone(&collector), own, Strangers::Ours);
         let settings = Settings {
             listen: vec![Address::Unix(directory.path().join("collector.sock"))],
-            http: None,
+            http,
             token: None,
         };
         let server = Server::start(Arc::clone(&collector), recovery.clone(), settings).await?;
@@ -66,6 +68,11 @@ impl PrivateCollector {
     /// What the collector knows.
     pub fn collector(&self) -> &Arc<Collector> {
         &self.collector
+    }
+
+    /// Where its counts are served.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.server.http
     }
 
     /// A directory that goes with the collector.

@@ -77,9 +77,9 @@ pub struct InFlight {
 /// `made = seen + dropped + unrecorded + before + lost + pending`, always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accounting {
-    /// Calls of wrapped functions that the process made under the tap.
+    /// Calls of wrapped functions that the process made under the tap, and marks of engine steps.
     pub made: u64,
-    /// Calls this collector took into its counts.
+    /// Calls this collector took into its counts, and marks of engine steps.
     pub seen: u64,
     /// Calls not recorded because their ring was full.
     pub dropped: u64,
@@ -103,6 +103,9 @@ pub struct Accounting {
     pub simulated_operations: u64,
     /// Of those seen: operations waiting for the end of their group.
     pub held_operations: u64,
+    /// Of those seen: marks of engine steps. They were no calls of NCCL.
+    #[serde(default)]
+    pub marks: u64,
     /// Of those seen: calls of functions this collector does not know.
     pub unknown_functions: u64,
     /// Whether the sums above agree with the positions of the records, counted apart.
@@ -271,7 +274,9 @@ impl Process {
         let sums = self.timeline.totals();
         let ledger = &self.ledger;
         let unknown_functions = self.timeline.unknown_functions();
-        let seen = ledger.calls().map(|(_, count)| count).sum::<u64>() + unknown_functions;
+        let marks = self.timeline.marks();
+        let calls = ledger.calls().map(|(_, count)| count).sum::<u64>();
+        let seen = calls + marks + unknown_functions;
         let operation_calls: u64 = ledger
             .calls()
             .filter(|(function, _)| function.operation().is_some())
@@ -291,6 +296,7 @@ impl Process {
             failed_operations: ledger.failed_operations(),
             simulated_operations: ledger.simulated(),
             held_operations: sums.held,
+            marks,
             unknown_functions,
             balanced: false,
         };
@@ -332,6 +338,7 @@ impl Accounting {
         sum(&mut self.failed_operations, other.failed_operations);
         sum(&mut self.simulated_operations, other.simulated_operations);
         sum(&mut self.held_operations, other.held_operations);
+        sum(&mut self.marks, other.marks);
         sum(&mut self.unknown_functions, other.unknown_functions);
         self.balanced &= other.balanced;
     }

@@ -24,7 +24,7 @@ async fn every_call_is_in_the_rows_and_in_the_metrics_once_it_is_acknowledged() 
     assert_eq!(rows.len(), 1);
     let expected = serde_json::json!({
         "host": "node-1", "pid": 7, "rank": 1, "stage": null, "phase": "unknown", "phase_source": null,
-        "group": "00000000feedbeef", "role": null, "op": "AllReduce", "collective": null,
+        "group": "00000000feedbeef", "communicator": "00000000feedbeef", "role": null, "op": "AllReduce", "collective": null,
         "path": "nccl", "launch": "eager", "dtype": "bfloat16", "elements": 4096, "peer": null,
         "ranks_in_group": 2, "count": 65, "message_bytes": 65 * 8192, "bus_bytes": 65 * 8192,
     });

@@ -3,6 +3,7 @@
 //! - [`v1`]: the messages, generated from `proto/nccltap/v1/tap.proto`, which explains them;
 //! - [`functions`]: the table of wrapped functions, of NCCL and of CUDA's graphs;
 //! - [`record`]: one call in 64 bytes;
+//! - [`marks`]: what an engine says of its steps, as records too;
 //! - [`ringfile`]: the file in shared memory that outlives a killed process;
 //! - [`faults`]: every reason for which the tap does less than it should;
 //! - [`address`]: where a collector listens;
@@ -14,6 +15,7 @@ pub mod datatype;
 mod describe;
 pub mod faults;
 pub mod functions;
+pub mod marks;
 pub mod record;
 pub mod ringfile;
 pub mod uplink;
@@ -27,6 +29,7 @@ pub mod v1;
 
 pub use datatype::Datatype;
 pub use functions::{Function, Library, Meaning, Operation};
+pub use marks::{Mark, MarkKind, MarkedStep};
 pub use record::{RECORD_SIZE, Record};
 
 /// Version of the contract. Raised when an older peer would misread a newer one.

@@ -1,4 +1,4 @@
-//! The record: one call of NCCL, or one launch of a CUDA graph, in 64 bytes.
+//! The record: one call of NCCL, one launch of a CUDA graph, or one [mark](crate::marks), in 64 bytes.
 //!
 //! The same layout stands in the rings, in the ring file, on the wire and in recordings.
 
@@ -49,7 +49,8 @@ pub struct Record {
     /// AllGather and ReduceScatter, per peer for AlltoAll, Gather and Scatter. Of a graph launch, the
     /// number of the manifest that says what it carries out, [`NO_MANIFEST`] or [`UNKNOWN_MANIFEST`].
     pub count: u64,
-    /// Number of the function, see [`Function`](crate::functions::Function).
+    /// Number of the function, see [`Function`](crate::functions::Function), or of a
+    /// [`MarkKind`](crate::marks::MarkKind), which gives three of the words another meaning.
     pub function: u16,
     /// `ncclDataType_t`, or [`NO_DATATYPE`].
     pub datatype: u8,

@@ -1,4 +1,4 @@
-/* Communicators: made, asked, ended. Ranks do not meet: nothing waits for another rank.
+/* Communicators: made, asked, ended. Nothing waits for another rank but a split with rendezvous.
  *
  * Identity of a communicator, by which the tests know its group again:
  *   made from a unique id     FNV-1a 64 of its 128 bytes (of all ids, where there are several)
@@ -6,8 +6,9 @@
  *                             this child of the parent on this rank, from 1 (4 bytes), and the colour
  *                             of the split, 0 for shrink and grow (4 bytes)
  *
- * Because ranks do not meet, a split cannot know who else has its colour: its child has the parent's
- * size and rank, which is right where all ranks pass the same colour. Shrink and grow are exact. */
+ * Where ranks do not meet, a split cannot know who else has its colour: its child has the parent's
+ * size and rank, which is right where all ranks pass the same colour. With rendezvous it is exact, as shrink
+ * and grow always are. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
@@ -201,14 +202,13 @@ static ncclResult_t make_child(ncclComm_t parent, int ranks, int rank, int color
 NCCL_API(ncclResult_t, ncclCommSplit, ncclComm_t comm, int color, int key, ncclComm_t *newcomm,
          ncclConfig_t *config) {
   ASKED(ncclCommSplit, OF(comm));
-  (void)key;
   group_open();
   ncclResult_t result = communicator_ready(comm);
   if (newcomm == NULL) result = ncclInvalidArgument;
   if (color < NCCL_SPLIT_NOCOLOR) result = ncclInvalidArgument;
-  if (result == ncclSuccess) {
-    result = make_child(comm, comm->ranks, comm->rank, color, config, newcomm);
-  }
+  int ranks = communicator_ranks(comm), rank = communicator_rank(comm);
+  if (result == ncclSuccess && rendezvous_is_on()) result = rendezvous_split(comm, color, key, &ranks, &rank);
+  if (result == ncclSuccess) result = make_child(comm, ranks, rank, color, config, newcomm);
   group_note(result);
   ncclResult_t closed = group_close(0);
   RETURN(result != ncclSuccess ? result : closed);

@@ -234,6 +234,30 @@ static void perform_transfers(struct transfer *transfers, size_t count) {
   }
 }
 
+/* ---- Splits. */
+
+/* What a rank says of itself in a split, in its slot. */
+struct wish {
+  int color, key;
+};
+
+/* Ranks of a colour are ordered by key, and by their rank in the parent where keys are the same. */
+ncclResult_t rendezvous_split(ncclComm_t comm, int color, int key, int *ranks, int *rank) {
+  if (comm->meeting == NULL) comm->meeting = come_to(comm);
+  if (comm->meeting == NULL) return ncclSystemError;
+  *(struct wish *)slot(comm, comm->rank) = (struct wish){color, key};
+  barrier(comm);
+  *ranks = *rank = 0;
+  for (int other = 0; other < comm->ranks; other++) {
+    struct wish wish = *(const struct wish *)slot(comm, other);
+    if (wish.color != color) continue;
+    *ranks += 1;
+    *rank += wish.key < key || (wish.key == key && other < comm->rank);
+  }
+  barrier(comm); /* nobody fills its slot again before all have looked */
+  return ncclSuccess;
+}
+
 ncclResult_t rendezvous_check(const struct operation *operation) {
   if (operation->kind == PUT) return ncclInvalidUsage;
   if (reduces(operation->kind) && !can_reduce(operation->datatype, operation->op)) return ncclInvalidUsage;

@@ -14,6 +14,10 @@ ncclResult_t rendezvous_check(const struct operation *operation);
  * when this rank is done, which may be never: a rank that does not come leaves the others waiting. */
 ncclResult_t rendezvous_perform(const struct operation *operations, size_t count);
 
+/* Waits until all ranks of the communicator split it, and says how many ranks this one's child has and which one it
+ * is. */
+ncclResult_t rendezvous_split(ncclComm_t comm, int color, int key, int *ranks, int *rank);
+
 /* Lets go of what a communicator has of it. */
 void rendezvous_leave(ncclComm_t comm);
 

@@ -114,6 +114,25 @@ static void graph(void) {
   assert(one[0] == (float)(ranks * ranks * ranks) && passed[0] == one[0]);
 }
 
+/* Even and odd ranks apart, the last one first; then all but the last. */
+static void split(void) {
+  ncclComm_t half, most;
+  int size, own;
+  OK(ncclCommSplit(comm, rank % 2, -rank, &half, NULL));
+  OK(ncclCommCount(half, &size));
+  OK(ncclCommUserRank(half, &own));
+  assert(size == (ranks + 1 - rank % 2) / 2 && own == size - 1 - rank / 2);
+  float of_parent[1] = {(float)rank}, gathered[4] = {-1, -1, -1, -1};
+  OK(ncclAllGather(of_parent, gathered, 1, ncclFloat32, half, stream));
+  for (int i = 0; i < size; i++) assert(gathered[i] == (float)(rank % 2 + 2 * (size - 1 - i)));
+  OK(ncclCommSplit(comm, rank == ranks - 1 ? NCCL_SPLIT_NOCOLOR : 7, 0, &most, NULL));
+  assert((most == NULL) == (rank == ranks - 1));
+  if (most) OK(ncclCommCount(most, &size));
+  if (most) assert(size == ranks - 1);
+  if (most) OK(ncclCommDestroy(most));
+  OK(ncclCommDestroy(half));
+}
+
 /* Says before and after, for a test that holds back the last rank or kills it. */
 static void one_by_one(void) {
   puts("asks");
@@ -134,7 +153,8 @@ int main(int argc, char **argv) {
   OK(cudaStreamCreate(&stream));
   static const struct { const char *name; void (*show)(void); } behaviours[] = {
       {"all_reduce", all_reduce}, {"every_collective", every_collective}, {"types", types},
-      {"ring", ring},             {"graph", graph},                       {"one_by_one", one_by_one}};
+      {"ring", ring},             {"graph", graph},                       {"split", split},
+      {"one_by_one", one_by_one}};
   for (size_t i = 0; i < sizeof behaviours / sizeof *behaviours; i++) {
     if (strcmp(behaviours[i].name, argv[1]) == 0) {
       behaviours[i].show();

@@ -115,6 +115,13 @@ fn launches_of_graphs_move_data_too() {
 }
 
 #[test]
+fn a_split_gives_each_colour_its_own_ranks_in_the_order_of_their_keys() {
+    for ranks in 2..=4 {
+        Ranks::start("split", ranks).succeed();
+    }
+}
+
+#[test]
 fn a_rank_that_is_late_makes_the_others_wait() {
     let mut ranks = Ranks::start("one_by_one", 3);
     assert!((0..3).all(|rank| ranks.line(rank) == "asks\n"));

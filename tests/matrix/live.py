@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""How long after a call of an unmodified vLLM worker is it in Prometheus? Measured against the simulator's own log.
+"""How long after a call of an unmodified vLLM worker is it in Prometheus? Measured against the simulator's own account.
 
 usage: live.py [SECONDS]        fails when a call took longer than SECONDS (default: 1)
 
-Needs a simulated CUDA stack that logs the time of each call, which the one of this repository does not: NCCLTAP_REHEARSAL_PROTOTYPE names
-its folder. Runs TP=2 and asks /metrics of the collector
-ten times a second for as long as vLLM runs. Both sides' times are CLOCK_MONOTONIC of this machine.
+Runs TP=2 of vLLM 0.8.5.post1 on simulated GPUs (`nccltap rehearse install vllm==0.8.5.post1` first) and asks /metrics ten times a
+second for as long as vLLM runs. Both sides' times are CLOCK_MONOTONIC of this machine.
 """
 
 import json
@@ -16,17 +15,17 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-SIMULATOR = Path(os.environ.get("NCCLTAP_REHEARSAL_PROTOTYPE") or ROOT / "target/rehearsal")
 BINARY = ROOT / "target/release/nccltap"
 ENGINE = json.dumps(
     dict(
-        model=f"{SIMULATOR}/models/llama-3.1-8b",
+        model="{model}",
         tensor_parallel_size=2,
         distributed_executor_backend="mp",
         enforce_eager=True,
@@ -39,7 +38,7 @@ SERIES = re.compile(r'^nccltap_operations_total\{.*?rank="(\d+)".*\} (\d+)$', re
 def counts(http: str) -> tuple[int, Counter]:
     """When /metrics was asked for, and the operations it had of each rank."""
     asked = time.monotonic_ns()
-    with urllib.request.urlopen(f"http://{http}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{http}/metrics", timeout=10) as answer:
         series = SERIES.findall(answer.read().decode())
     operations = Counter()
     for rank, count in series:
@@ -59,53 +58,61 @@ def ages_of_oldest_unseen(samples: list[tuple[int, Counter]], made: dict[int, li
     return ages
 
 
+def times(account: Path) -> dict[int, list[int]]:
+    """When each rank made its operations."""
+    said = subprocess.run(
+        ["cargo", "run", "--quiet", "-p", "nccltap-rehearsal", "--example", "times", "--", account],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    made: dict[int, list[int]] = {}
+    for operation in map(json.loads, said.stdout.splitlines()):
+        made.setdefault(operation["rank"], []).append(operation["ns"])
+    return {rank: sorted(all_times) for rank, all_times in made.items()}
+
+
 def main(bound: float) -> int:
     with tempfile.TemporaryDirectory(prefix="nccltap-live-") as name:
-        folder = Path(name)
-        for part in ("simulator", "rings"):
-            (folder / part).mkdir()
-        collector = subprocess.Popen(
-            [BINARY, "serve", "--listen", f"unix:{folder}/sock", "--http", "127.0.0.1:0", "--recover-dir", folder / "rings"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
+        account, report = Path(name) / "account", Path(name) / "report.json"
+        account.mkdir()
+        environment = os.environ | dict(
+            NCCLTAP_REHEARSAL_COUNTS_DIR=str(account), NCCLTAP_REHEARSAL_TIMES="1", VLLM_USE_V1="0"
+        )
+        output = (Path(name) / "output.txt").open("w+")
+        rehearsal = [BINARY, "rehearse", "--quiet", "--http", "127.0.0.1:0", "--report", report]
+        engine = ["--engine", "vllm-0.8.5.post1", "--model-config", "llama-3.1-8b", "--gpus-per-node", "2"]
+        command = ["python", HERE / "generate.py", "128", "1", ENGINE]
+        vllm = subprocess.Popen(
+            [*rehearsal, *engine, "--", *command], env=environment, stdout=output, stderr=subprocess.STDOUT
         )
         try:
-            http = dict(field.split("=", 1) for field in collector.stdout.readline().split()[1:])["http"]
-            command = (
-                'source "$1/env.sh"; export SIMNCCL_LOG_DIR="$2/simulator" VLLM_USE_V1=0 NCCLTAP_RING_DIR="$2/rings"; '
-                'exec "$3" run --quiet --collector "unix:$2/sock" -- python "$4" 128 1 "$5"'
-            )
-            with (folder / "output.txt").open("w") as output:
-                vllm = subprocess.Popen(
-                    ["bash", "-c", command, "bash", SIMULATOR, folder, BINARY, HERE / "generate.py", ENGINE],
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                )
-                samples = []
-                while vllm.poll() is None:
-                    samples.append(counts(http))
-                    time.sleep(0.1)
-            if vllm.returncode != 0:
-                print((folder / "output.txt").read_text()[-3000:])
-                raise SystemExit(f"vLLM did not finish: exit code {vllm.returncode}")
-            made: dict[int, list[int]] = {}
-            for log in (folder / "simulator").glob("[0-9]*.jsonl"):
-                for event in map(json.loads, log.read_text().splitlines()):
-                    if "count" in event:
-                        made.setdefault(event["rank"], []).append(event["t"])
-            total = sum(map(len, made.values()))
-            until = time.monotonic() + 10
-            while sum(counts(http)[1].values()) != total and time.monotonic() < until:
+            http, samples = None, []
+            while vllm.poll() is None:
+                if http is None:
+                    found = re.search(r"live counts at (http://\S+)/metrics", Path(output.name).read_text())
+                    http = found and found[1]
+                else:
+                    try:
+                        samples.append(counts(http))
+                    except urllib.error.URLError:
+                        if vllm.wait(10) is None:
+                            raise
                 time.sleep(0.1)
-            final = sum(counts(http)[1].values())
         finally:
-            collector.terminate()
-            collector.wait()
+            if vllm.poll() is None:
+                vllm.terminate()
+                vllm.wait()
+        if vllm.returncode != 0 or not samples:
+            print(Path(output.name).read_text()[-3000:])
+            raise SystemExit(f"vLLM did not finish: exit code {vllm.returncode}")
+        made = times(account)
+        total = sum(map(len, made.values()))
+        final = sum(row["count"] for row in json.loads(report.read_text()))
     ages = ages_of_oldest_unseen(samples, made)
     waiting = [age for age in ages if age > 0]
     print(
-        f"{final} of {total} operations in Prometheus; {len(samples)} samples, in {len(waiting)} of {len(ages)} something was on its way, "
+        f"{final} of {total} operations counted; {len(samples)} samples, in {len(waiting)} of {len(ages)} something was on its way, "
         f"the oldest for {statistics.median(waiting or [0]) * 1e3:.1f} ms (median), {max(ages) * 1e3:.1f} ms (longest)"
     )
     return 0 if final == total and max(ages) <= bound else 1

@@ -100,6 +100,15 @@ pub fn cuda_program(name: &str, linkage: Linkage, release: u32) -> PathBuf {
     })
 }
 
+/// The same, linked to the driver too.
+pub fn driver_program(name: &str, linkage: Linkage) -> PathBuf {
+    compile(&source(name), &format!("{name}-{linkage:?}-driver"), |command| {
+        command.args(linkage.arguments()).arg("-DCUDART_VERSION=12000");
+        link(command, &simulated_nccl().library);
+        command.args(["-l:libcudart.so.12", "-l:libcuda.so.1"]);
+    })
+}
+
 /// The shared library that `tests/hosts/NAME.c` becomes, linked to NCCL.
 pub fn library(name: &str) -> PathBuf {
     library_linked_to(name, &simulated_nccl().library)
@@ -153,11 +162,14 @@ fn compile(source: &Path, name: &str, arrange: impl FnOnce(&mut Command)) -> Pat
         .args(["-O1", "-g", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"])
         .arg("-I")
         .arg(simulated_nccl().header.parent().unwrap_or(Path::new(".")))
+        .arg("-I")
+        .arg(public_header().with_file_name(""))
         .arg(source);
     arrange(&mut command);
     let parts = [
         read(source),
         if header.exists() { read(&header) } else { Vec::new() },
+        read(&public_header()),
         FILES.iter().filter(|file| is_header(file)).flat_map(|file| file.bytes).copied().collect(),
         format!("{command:?}").into_bytes(),
     ];
@@ -172,6 +184,11 @@ fn compile(source: &Path, name: &str, arrange: impl FnOnce(&mut Command)) -> Pat
         fs::rename(&draft, &finished).expect("a file can be renamed in its directory");
     }
     finished
+}
+
+/// What an engine includes to mark its steps.
+fn public_header() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/include/nccltap.h")
 }
 
 fn is_header(file: &Installable) -> bool {
@@ -273,6 +290,11 @@ impl Run {
             }
             Err(format!("{} has not said `{line}`", self.what))
         });
+    }
+
+    /// What it has written to stderr so far.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap_or_default()
     }
 
     /// Tells a program that waits for the test to go on.

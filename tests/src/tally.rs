@@ -174,7 +174,7 @@ struct ReportRow {
     elements: u64,
     dtype: Option<String>,
     peer: Option<i32>,
-    group: Option<String>,
+    communicator: Option<String>,
     ranks_in_group: Option<i32>,
     rank: Option<i32>,
     launch: String,
@@ -183,8 +183,8 @@ struct ReportRow {
 
 impl ReportRow {
     fn call(&self) -> Call {
-        let group = self.group.as_deref().map(|hex| {
-            assert_eq!(hex.len(), 16, "`{hex}` is not a group: 16 hexadecimal digits");
+        let group = self.communicator.as_deref().map(|hex| {
+            assert_eq!(hex.len(), 16, "`{hex}` is no communicator: 16 hexadecimal digits");
             u64::from_str_radix(hex, 16).unwrap_or_else(|_| panic!("`{hex}` is not hexadecimal"))
         });
         Call {
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     const ROW: &str = r#"[{"host":"h","pid":7,"rank":1,"stage":null,"phase":"unknown",
-        "group":"00000000000000ff","role":null,"op":"Send","collective":null,"path":"nccl",
+        "group":"tp0","communicator":"00000000000000ff","role":"tensor","op":"Send","collective":null,"path":"nccl",
         "launch":"eager","dtype":"bfloat16","elements":64,"peer":0,"ranks_in_group":2,"count":5,
         "message_bytes":640,"bus_bytes":640}]"#;
 

@@ -40,6 +40,30 @@ fn run_counts_every_call_of_a_command_and_its_children_and_keeps_the_recording()
 }
 
 #[test]
+fn run_serves_live_counts_while_the_command_runs() {
+    let stage = Stage::new();
+    let burst = hosts::program("burst", Linkage::Lazy);
+    let run = nccltap(&stage, &["run", "--quiet", "--http", "127.0.0.1:0", "--"]);
+    let mut run = run.arg(&burst).arg("100").start();
+    run.wait_for_line("done");
+    let said = run.said();
+    let address =
+        said.split("live counts at ").nth(1).and_then(|rest| rest.split("/metrics").next());
+    let address = address.unwrap_or_else(|| panic!("no address: {said}"));
+    let truth = stage.ground_truth(Counter::CarriedOut);
+    assert_eq!(truth.total(), 100);
+    eventually(|| {
+        let report = nccltap(&stage, &["report", "--format", "json", "--collector", address]).run();
+        match Tally::of_report(&report.succeeded().stdout).differences(&truth).as_str() {
+            "" => Ok(()),
+            differences => Err(differences.to_owned()),
+        }
+    });
+    run.go_on();
+    assert!(run.finish().status.success());
+}
+
+#[test]
 fn run_reports_what_a_killed_command_had_not_sent_and_names_its_last_call() {
     let stage = Stage::new();
     let rows = stage.path().join("rows.json");

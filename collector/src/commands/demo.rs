@@ -61,7 +61,7 @@ impl Demo {
     }
 
     async fn show(&self, library: &Path) -> anyhow::Result<ExitCode> {
-        let own = PrivateCollector::start(None).await?;
+        let own = PrivateCollector::start(None, None).await?;
         let stage = own.directory().join("stage");
         let installed = nccltap_rehearsal::install(&stage)
             .context("the simulated NCCL cannot be written out")?;
@@ -202,7 +202,7 @@ fn tapped(rows: &[Row]) -> anyhow::Result<BTreeMap<Asked, u64>> {
         let operation = operation.with_context(|| format!("a row counts `{op}`"))?;
         let dtype = row.dtype.as_deref();
         let dtype = Datatype::ALL.iter().map(|d| d.name()).find(|name| Some(*name) == dtype);
-        let group = row.group.as_deref().map(|group| u64::from_str_radix(group, 16));
+        let group = row.communicator.as_deref().map(|hash| u64::from_str_radix(hash, 16));
         let group = group.transpose()?.unwrap_or(0);
         let elements = row.elements.context("a row has no exact size")?;
         *all.entry((row.pid, group, operation.name(), elements, dtype, row.peer)).or_default() +=

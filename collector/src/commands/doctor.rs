@@ -9,6 +9,7 @@ use crate::doctor::findings::Findings;
 use crate::doctor::procfs::{self, Mapped};
 use crate::doctor::program::{examine, is_library};
 use crate::outputs::processes::{Overview, ProcessView, overview};
+use crate::plugin;
 use crate::preload::{find_library, uplink_problem};
 use crate::private::PrivateCollector;
 use crate::recovery::file;
@@ -118,9 +119,10 @@ async fn observe(
     library: &Path,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let own = PrivateCollector::start(None).await?;
+    let own = PrivateCollector::start(None, None).await?;
     let mut environment = own.environment(library, std::env::var_os("LD_PRELOAD").as_deref())?;
     environment.push(("NCCLTAP_START", "call".into()));
+    environment.extend(plugin::environment(own.directory(), &|name| std::env::var_os(name))?);
     let mut signals = Signals::catch()?;
     let Ok(mut child) = spawn(command, environment) else {
         findings.bad("the command cannot be run");

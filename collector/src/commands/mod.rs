@@ -1,8 +1,10 @@
 //! The commands of `nccltap`, one module each.
 
+mod advise;
 mod check;
 mod demo;
 mod doctor;
+mod engine_options;
 mod predict;
 mod recover;
 mod rehearse;
@@ -34,6 +36,7 @@ enum Command {
     Report(report::Report),
     Predict(predict::Predict),
     Check(check::Check),
+    Advise(advise::Advise),
     Recover(recover::Recover),
     Doctor(doctor::Doctor),
     Rehearse(rehearse::Rehearse),
@@ -54,6 +57,7 @@ impl Cli {
             Command::Report(report) => report.run(),
             Command::Predict(predict) => predict.run(),
             Command::Check(check) => check.run(),
+            Command::Advise(advise) => advise.run(),
             Command::Recover(recover) => recover.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Rehearse(rehearse) => rehearse.run(),

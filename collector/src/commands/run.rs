@@ -4,16 +4,21 @@ use super::runtime;
 use super::signals::Signals;
 use crate::client::{self, Target};
 use crate::outputs::rows::{View, json};
+use crate::plugin;
 use crate::preload::{find_library, joined, nameable, uplink_problem};
 use crate::private::PrivateCollector;
+use crate::serving::address::of_command;
+use crate::serving::watch::Watch;
 use anyhow::Context;
 use nccltap_proto::address::Address;
 use std::ffi::OsString;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::process::{Child, Command};
@@ -24,7 +29,8 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(10);
 /// Runs a command with the tap in it and in its children, and prints the report at the end
 ///
 /// The report goes to stderr, so that the command's own output stays clean. The exit code is the
-/// command's, 128 + N when signal N ended it. LD_PRELOAD is joined, not replaced.
+/// command's, 128 + N when signal N ended it. LD_PRELOAD is joined, not replaced. PYTHONPATH is joined by
+/// the plugin that marks the steps of vLLM and SGLang, unless NCCLTAP_PLUGIN=off.
 #[derive(Debug, clap::Args)]
 pub(super) struct Run {
     #[command(flatten)]
@@ -32,7 +38,7 @@ pub(super) struct Run {
 
     /// Report to this collector, which is running already; its report is `nccltap report`'s to
     /// print. By default the command gets a collector of its own
-    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["record", "report"])]
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["record", "report", "http"])]
     collector: Option<Address>,
 
     /// The command and its arguments
@@ -40,7 +46,7 @@ pub(super) struct Run {
     command: Vec<OsString>,
 }
 
-/// What is kept of what a command did.
+/// What is kept of what a command did, and where it is seen meanwhile.
 #[derive(Debug, clap::Args)]
 pub(super) struct Keep {
     /// Keep every message in FILE, for `nccltap report FILE`; a file that exists is not overwritten
@@ -51,9 +57,19 @@ pub(super) struct Keep {
     #[arg(long)]
     quiet: bool,
 
+    /// Where the engine answers HTTP: the report has the latencies of its requests from /metrics there. By
+    /// default it is found where CMD is `vllm serve` or another server that is known
+    #[arg(long, value_name = "http://HOST:PORT")]
+    engine_metrics: Option<Target>,
+
     /// Write the rows of the report to FILE, as `nccltap report --format json` prints them
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+
+    /// Serve /metrics and /api/v1 here while the command runs; port 0 takes a free one, and a line on
+    /// stderr says which
+    #[arg(long, value_name = "ADDR:PORT")]
+    http: Option<SocketAddr>,
 }
 
 /// Variables of a command's environment, beyond those it inherits.
@@ -83,8 +99,9 @@ impl Run {
         let links = tempfile::tempdir().context("a directory for a link cannot be made")?;
         let library = nameable(library, links.path())?;
         let preload = joined(&library, std::env::var_os("LD_PRELOAD").as_deref());
-        let environment =
+        let mut environment =
             vec![("LD_PRELOAD", preload), ("NCCLTAP_COLLECTOR", address.to_string().into())];
+        environment.extend(plugin::environment(links.path(), &|name| std::env::var_os(name))?);
         let mut signals = Signals::catch()?;
         let ended = match spawn(&self.command, environment) {
             Ok(child) => supervise(child, &mut signals).await?,
@@ -106,13 +123,24 @@ pub(super) async fn with_own(
     keep: &Keep,
     library: &Path,
 ) -> anyhow::Result<ExitCode> {
-    let own = PrivateCollector::start(keep.record.as_deref()).await?;
+    let own = PrivateCollector::start(keep.record.as_deref(), keep.http).await?;
+    if let Some(http) = own.http() {
+        eprintln!("nccltap: live counts at http://{http}/metrics");
+    }
     let mut environment = environment.clone();
     let preload = match environment.iter().position(|(name, _)| *name == "LD_PRELOAD") {
         Some(index) => Some(environment.remove(index).1),
         None => std::env::var_os("LD_PRELOAD"),
     };
     environment.extend(own.environment(library, preload.as_deref())?);
+    let brought = plugin::environment(own.directory(), &|name| {
+        let set = environment.iter().rev().find(|(set, _)| *set == name);
+        set.map(|(_, value)| value.clone()).or_else(|| std::env::var_os(name))
+    })?;
+    environment.extend(brought);
+    let engine =
+        keep.engine_metrics.clone().or_else(|| commands.iter().find_map(|c| of_command(c)));
+    let watch = engine.map(|engine| Watch::start(engine, Arc::clone(own.collector())));
     let mut signals = Signals::catch()?;
     let mut children = Vec::new();
     for command in commands {
@@ -127,6 +155,7 @@ pub(super) async fn with_own(
         }
     }
     let ended = supervise_all(children, &mut signals).await?;
+    let served = watch.map(Watch::stop).unwrap_or_default();
     let running = tokio::select! {
         running = own.settle(SETTLE_WITHIN) => running,
         // Whoever does not want to wait sees what there is.
@@ -134,6 +163,9 @@ pub(super) async fn with_own(
     };
     if !keep.quiet {
         eprint!("\n{}", own.report());
+        if !served.is_empty() {
+            eprint!("\n{served}");
+        }
         if running > 0 {
             eprintln!(
                 "warning: {running} processes have not ended; what they do from now on is in \

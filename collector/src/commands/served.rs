@@ -1,9 +1,8 @@
 //! The options that say what is served, where and to whom: shared by the commands that predict.
 
-use crate::model::presets::preset;
-use crate::model::{Deployment, Engine, Layout, Model, Prediction, Request, Settings, Step};
-use anyhow::{Context, bail, ensure};
-use clap::ValueEnum;
+use super::engine_options::{EngineOptions, ModelOptions};
+use crate::model::{Deployment, Layout, Prediction, Request, Scheduled, Step, Trace};
+use anyhow::{Context, ensure};
 use std::path::{Path, PathBuf};
 
 /// Most lines that a file of requests or steps may have.
@@ -11,13 +10,8 @@ const LONGEST_TRACE: usize = 10_000_000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Served {
-    /// A model of the paper: llama-3.2-3b, llama-3.1-8b or llama-2-13b
-    #[arg(long, value_name = "NAME", required_unless_present = "model_config")]
-    model: Option<String>,
-
-    /// The config.json of any other model
-    #[arg(long, value_name = "FILE", conflicts_with = "model")]
-    model_config: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelOptions,
 
     /// Tensor-parallel size
     #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',')]
@@ -36,19 +30,19 @@ pub(super) struct Served {
     ep: bool,
 
     /// Tokens of the prompt
-    #[arg(long, value_name = "TOKENS", required_unless_present_any = ["requests", "steps"])]
+    #[arg(long, value_name = "TOKENS", required_unless_present_any = ["requests", "steps", "trace"])]
     prompt: Option<u64>,
 
     /// Tokens that are generated
-    #[arg(long, value_name = "TOKENS", required_unless_present_any = ["requests", "steps"])]
+    #[arg(long, value_name = "TOKENS", required_unless_present_any = ["requests", "steps", "trace"])]
     output: Option<u64>,
 
     /// So many such requests, all at once
     #[arg(long, value_name = "N", default_value_t = 1)]
     concurrent: usize,
 
-    /// Requests that arrive at once: a JSON object per line, {"prompt": 128, "output": 128}, and
-    /// "cached": 0 for prompt tokens that the prefix cache has
+    /// Requests: a JSON object per line, {"prompt": 128, "output": 128}, and, if not 0, "cached" for
+    /// prompt tokens that the prefix cache has, "arrives" for the step before which it arrives
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "output", "concurrent"])]
     requests: Option<PathBuf>,
 
@@ -57,57 +51,13 @@ pub(super) struct Served {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "output", "concurrent", "requests"])]
     steps: Option<PathBuf>,
 
-    /// Engine of vLLM
-    #[arg(long, value_enum, default_value_t = EngineName::VllmV0)]
-    engine: EngineName,
+    /// What the scheduler itself logged: a JSON object per line and step, {"new": {"a": {"prompt":
+    /// 128}}, "tokens": {"a": 128}} with the tokens of each request; docs/model.md says how to log it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "output", "concurrent", "requests", "steps"])]
+    trace: Option<PathBuf>,
 
-    /// Release of vLLM [default: 0.8.5 for vllm-v0, 0.20 for vllm-v1]
-    #[arg(long, value_enum, value_name = "RELEASE")]
-    engine_version: Option<Release>,
-
-    /// With CUDA graphs, that is without vLLM's --enforce-eager
-    #[arg(long)]
-    cuda_graphs: bool,
-
-    /// With vLLM's custom all-reduce, that is without its --disable-custom-all-reduce
-    #[arg(long)]
-    custom_all_reduce: bool,
-
-    /// As given to vLLM [default: the model's]
-    #[arg(long, value_name = "TOKENS")]
-    max_model_len: Option<u64>,
-
-    /// As given to vLLM [default: that of the engine]
-    #[arg(long, value_name = "N")]
-    max_num_seqs: Option<u64>,
-
-    /// As given to vLLM [default: that of the engine]
-    #[arg(long, value_name = "TOKENS")]
-    max_num_batched_tokens: Option<u64>,
-
-    /// As given to vLLM [default: that of the engine]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    enable_chunked_prefill: Option<bool>,
-
-    /// As given to vLLM
-    #[arg(long, value_name = "TOKENS", default_value_t = 16)]
-    block_size: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum EngineName {
-    VllmV0,
-    VllmV1,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Release {
-    #[value(name = "0.8.5")]
-    R0_8,
-    #[value(name = "0.11")]
-    R0_11,
-    #[value(name = "0.20")]
-    R0_20,
+    #[command(flatten)]
+    engine: EngineOptions,
 }
 
 /// What an engine is given to do.
@@ -120,8 +70,8 @@ enum Workload {
 impl Served {
     /// The prediction for each layout that is asked for.
     pub(super) fn predictions(&self) -> anyhow::Result<Vec<Prediction>> {
-        let model = self.described_model()?;
-        let settings = self.settings()?;
+        let model = self.model.described()?;
+        let settings = self.engine.settings()?;
         let workload = self.workload()?;
         let predict = |layout: Layout| -> anyhow::Result<_> {
             let deployment = Deployment::new(model.clone(), layout, settings)?;
@@ -129,7 +79,7 @@ impl Served {
                 Workload::Requests(requests) => Prediction::of_requests(deployment, requests)?,
                 Workload::Steps(steps) => {
                     ensure!(layout.data == 1, "the steps of one replica are those of --dp 1");
-                    Prediction::of_steps(deployment, steps)
+                    Prediction::of_steps(deployment, steps)?
                 }
             })
         };
@@ -140,8 +90,13 @@ impl Served {
     /// The workload, in a few words.
     pub(super) fn workload_in_words(&self) -> String {
         let file = |path: &Path| path.display().to_string();
-        match (&self.requests, &self.steps, self.prompt, self.output) {
-            (Some(path), ..) => format!("the requests of {}, all at once", file(path)),
+        match (
+            &self.requests,
+            self.steps.as_ref().or(self.trace.as_ref()),
+            self.prompt,
+            self.output,
+        ) {
+            (Some(path), ..) => format!("the requests of {}", file(path)),
             (_, Some(path), ..) => format!("the steps of {}", file(path)),
             (_, _, prompt, output) => {
                 let requests = match self.concurrent {
@@ -151,25 +106,6 @@ impl Served {
                 let (prompt, output) = (prompt.unwrap_or(0), output.unwrap_or(0));
                 format!("{requests} of {prompt} prompt and {output} output tokens")
             }
-        }
-    }
-
-    fn described_model(&self) -> anyhow::Result<Model> {
-        match (&self.model_config, &self.model) {
-            (Some(file), _) => {
-                let place = file.display();
-                let config = std::fs::read_to_string(file)
-                    .with_context(|| format!("cannot read {place}"))?;
-                // A config.json lies in a folder named after its model.
-                let name = match file.file_stem().and_then(|stem| stem.to_str()) {
-                    Some("config") => file.parent().and_then(Path::file_name),
-                    _ => file.file_stem(),
-                };
-                let name = name.and_then(|name| name.to_str()).unwrap_or("config.json");
-                Model::from_config(name, &config).with_context(|| format!("{place} is no use"))
-            }
-            (None, Some(name)) => Ok(preset(name)?),
-            (None, None) => bail!("say which model: --model NAME or --model-config FILE"),
         }
     }
 
@@ -193,28 +129,6 @@ impl Served {
         (0..longest).map(layout).collect()
     }
 
-    fn settings(&self) -> anyhow::Result<Settings> {
-        let engine = match (self.engine, self.engine_version) {
-            (EngineName::VllmV0, None | Some(Release::R0_8)) => Engine::V0,
-            (EngineName::VllmV0, Some(_)) => {
-                bail!("vLLM has no V0 engine after 0.10: give --engine vllm-v1")
-            }
-            (EngineName::VllmV1, Some(Release::R0_8)) => Engine::V1Release0_8,
-            (EngineName::VllmV1, Some(Release::R0_11)) => Engine::V1Release0_11,
-            (EngineName::VllmV1, None | Some(Release::R0_20)) => Engine::V1Release0_20,
-        };
-        Ok(Settings {
-            engine,
-            cuda_graphs: self.cuda_graphs,
-            max_model_len: self.max_model_len,
-            max_num_seqs: self.max_num_seqs,
-            max_num_batched_tokens: self.max_num_batched_tokens,
-            chunked_prefill: self.enable_chunked_prefill,
-            block_size: self.block_size,
-            custom_all_reduce: self.custom_all_reduce,
-        })
-    }
-
     fn workload(&self) -> anyhow::Result<Workload> {
         if let Some(file) = &self.requests {
             return Ok(Workload::Requests(lines(file)?));
@@ -222,9 +136,23 @@ impl Served {
         if let Some(file) = &self.steps {
             return Ok(Workload::Steps(lines(file)?));
         }
+        if let Some(file) = &self.trace {
+            let mut trace = Trace::default();
+            let lines: Vec<Scheduled> = lines(file)?;
+            let step = |(at, line): (usize, &Scheduled)| {
+                let place = || format!("{}, step {}", file.display(), at + 1);
+                trace.step(line).with_context(place)
+            };
+            return Ok(Workload::Steps(
+                lines.iter().enumerate().map(step).collect::<Result<_, _>>()?,
+            ));
+        }
         ensure!(self.concurrent <= LONGEST_TRACE, "--concurrent is at most {LONGEST_TRACE}");
         let (prompt, output) = (self.prompt.unwrap_or(0), self.output.unwrap_or(0));
-        Ok(Workload::Requests(vec![Request { prompt, output, cached: 0 }; self.concurrent]))
+        Ok(Workload::Requests(vec![
+            Request { prompt, output, cached: 0, arrives: 0 };
+            self.concurrent
+        ]))
     }
 }
 

@@ -69,7 +69,8 @@ impl Findings {
     pub fn process(&mut self, process: &ProcessView) {
         let who = format!("{} (pid {})", first_words(&process.command_line), process.pid);
         let sums = &process.accounting;
-        let (calls, operations) = (grouped(sums.seen), grouped(sums.operations));
+        let (calls, operations) =
+            (grouped(sums.seen - sums.marks.min(sums.seen)), grouped(sums.operations));
         self.good(format!(
             "{who}: {calls} calls reached the tap, {operations} operations among them"
         ));
@@ -91,6 +92,14 @@ impl Findings {
                  they were made in a way that preloading cannot see, or are more than the tap has room for"
             ));
         }
+        match sums.marks {
+            0 if sums.operations > 0 => self.note(format!(
+                "{who}: its engine does not mark its steps, so their phases are inferred; the Python package \
+                 nccltap, which `nccltap run` brings along, marks those of vLLM and SGLang"
+            )),
+            0 => {}
+            marks => self.good(format!("{who}: its engine marks its steps: {} marks", grouped(marks))),
+        }
         if process.libraries.is_empty() {
             self.bad(format!("{who}: the tap is there, and no copy of NCCL was called through it"));
         }
@@ -103,8 +112,8 @@ impl Findings {
         }
         if process.faults.contains_key(Fault::DriverGraphs.name()) {
             self.bad(format!(
-                "{who}: it takes cuGraphLaunch from the CUDA driver: graphs that it captures and launches so, \
-                 past the CUDA runtime, are not seen"
+                "{who}: it has taken a form of the CUDA driver's functions for graphs that this tap does not \
+                 know: graphs that it captures and launches so are not seen; use a newer nccltap"
             ));
         }
         for (fault, count) in &process.faults {
@@ -130,13 +139,18 @@ impl Findings {
             "NCCL" => version_name,
             _ => cuda_version_name,
         };
+        let by_name = match library.kind.as_str() {
+            "CUDA driver" => {
+                "by dlsym or cuGetProcAddress, as a runtime does that is linked statically"
+            }
+            _ => "by dlsym, as vLLM's pynccl does",
+        };
         let version =
             library.version.map_or_else(String::new, |version| format!(" {}", name(version)));
         let at = format!("{who}: {}{version} at {}", library.kind, library.path);
-        for (door, functions) in [
-            ("by linkage table, as PyTorch calls it", &library.plt),
-            ("by dlsym, as vLLM's pynccl does", &library.dlsym),
-        ] {
+        for (door, functions) in
+            [("by linkage table, as PyTorch calls it", &library.plt), (by_name, &library.dlsym)]
+        {
             if !functions.is_empty() {
                 self.good(format!("{at}, {door}: {}", functions.join(" ")));
             }

@@ -380,7 +380,7 @@ impl Ledger {
     pub fn failed(&mut self, function: Function, result: i32) {
         let results = match function.library() {
             Library::Nccl => NCCL_RESULTS,
-            Library::CudaRuntime => CUDA_RESULTS,
+            Library::CudaRuntime | Library::CudaDriver => CUDA_RESULTS,
         };
         let known = results.contains(&result) || result == UNWOUND;
         let result = if known { result } else { OTHER_RESULT };

@@ -245,7 +245,7 @@ fn row(verdict: Verdict, key: &(Kind, &'static str), predicted: u64, seen: (u64,
 
 /// The phase of a row of a report, `None` if it is not known.
 fn phase(row: &Seen) -> Option<&'static str> {
-    let known = [Phase::Startup, Phase::Prefill, Phase::Mixed, Phase::Decode];
+    let known = [Phase::Startup, Phase::Prefill, Phase::Mixed, Phase::Decode, Phase::Idle];
     known.iter().map(|phase| phase.name()).find(|name| *name == row.phase)
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 fn prediction(tensor: u32, pipeline: u32, settings: Settings) -> Prediction {
     let model = preset("llama-3.1-8b").unwrap();
     let deployment = Deployment::new(model, Layout::new(tensor, pipeline), settings).unwrap();
-    let request = Request { prompt: 128, output: 16, cached: 0 };
+    let request = Request { prompt: 128, output: 16, cached: 0, arrives: 0 };
     Prediction::of_requests(deployment, &[request]).unwrap()
 }
 
@@ -30,6 +30,7 @@ fn report(prediction: &Prediction, phases: bool) -> Vec<Seen> {
                 phase: if phases { row.phase.into() } else { "unknown".into() },
                 phase_source: None,
                 group: Some("aa".into()),
+                communicator: Some("aa".into()),
                 role: None,
                 op: row.op.map(str::to_owned),
                 collective: None,

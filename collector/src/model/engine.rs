@@ -1,9 +1,9 @@
 //! The engines whose schedule is known, and how they are set up.
 //!
-//! Everything here was read in the source of vLLM 0.8.5.post1, 0.11.0 and 0.20.0, and each rule names
+//! Everything here was read in the source of vLLM 0.8.5.post1, 0.11.0, 0.20.0 and 0.32.0, and each rule names
 //! its file. Nothing was fitted to what a run showed.
 
-use super::{Layout, Model};
+use super::{Layout, Model, modelled};
 use std::fmt;
 
 /// An engine of vLLM, by the release whose source was read.
@@ -17,6 +17,8 @@ pub enum Engine {
     V1Release0_11,
     /// vLLM 0.20, with the model runner that is its default.
     V1Release0_20,
+    /// vLLM 0.32, with the model runner that is its default, another one.
+    V1Release0_32,
 }
 
 impl Engine {
@@ -27,6 +29,7 @@ impl Engine {
             Self::V1Release0_8 => "vLLM 0.8.5 V1",
             Self::V1Release0_11 => "vLLM 0.11 V1",
             Self::V1Release0_20 => "vLLM 0.20 V1",
+            Self::V1Release0_32 => "vLLM 0.32 V1",
         }
     }
 
@@ -77,6 +80,10 @@ pub struct Settings {
     pub block_size: u64,
     /// The opposite of `--disable-custom-all-reduce`.
     pub custom_all_reduce: bool,
+    /// Sequence parallelism by vLLM's compiler pass: `pass_config.enable_sp`.
+    pub sequence_parallelism: bool,
+    /// Speculative decoding with n-grams, without a draft model.
+    pub ngrams: bool,
 }
 
 impl Settings {
@@ -90,6 +97,8 @@ impl Settings {
         chunked_prefill: None,
         block_size: 16,
         custom_all_reduce: false,
+        sequence_parallelism: false,
+        ngrams: false,
     };
 }
 
@@ -116,6 +125,8 @@ pub struct Deployment {
     pub block_size: u64,
     /// Whether small all-reduces go past NCCL.
     pub custom_all_reduce: bool,
+    /// Whether n-grams guess tokens.
+    pub ngrams: bool,
 }
 
 /// Which steps are replayed from CUDA graphs, and to what size they are padded.
@@ -183,7 +194,7 @@ impl Deployment {
     pub fn new(model: Model, layout: Layout, settings: Settings) -> Result<Self, Refusal> {
         layout.check(&model)?;
         let engine = settings.engine;
-        refuse_unknown(&model, layout, engine)?;
+        modelled::check(&model, layout, settings)?;
         let max_model_len = settings.max_model_len.unwrap_or(model.max_position_embeddings);
         let v0 = engine == Engine::V0;
         let chunked_prefill = settings.chunked_prefill.unwrap_or(match v0 {
@@ -239,32 +250,8 @@ impl Deployment {
             chunked_prefill,
             block_size: settings.block_size,
             custom_all_reduce: settings.custom_all_reduce,
+            ngrams: settings.ngrams,
         })
-    }
-}
-
-fn refuse_unknown(model: &Model, layout: Layout, engine: Engine) -> Result<(), Refusal> {
-    let not_modelled = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
-    match engine {
-        Engine::V0 | Engine::V1Release0_8 | Engine::V1Release0_11 if layout.data > 1 => {
-            not_modelled(
-                "before vLLM 0.20 the replicas of data parallelism wait for each other in every step, \
-                 which is not modelled: give --engine vllm-v1 --engine-version 0.20",
-            )
-        }
-        Engine::V0 if layout.tensor > 1 && model.architecture.latent_attention() => not_modelled(
-            "what V0 broadcasts for a model with latent attention is not modelled: give --engine \
-             vllm-v1",
-        ),
-        Engine::V1Release0_8 if layout.pipeline > 1 => not_modelled(
-            "vLLM 0.8.5 V1 sends between pipeline stages through Ray, which is not modelled: give \
-             --engine-version 0.11 or 0.20",
-        ),
-        _ if layout.data > 1 && model.experts.is_some() => not_modelled(
-            "data parallelism of a mixture of experts is not modelled yet: its ranks exchange \
-             tokens in every layer",
-        ),
-        _ => Ok(()),
     }
 }
 
@@ -285,7 +272,7 @@ fn captured_sizes(engine: Engine, max_num_seqs: u64, max_num_batched_tokens: u64
         Engine::V1Release0_11 => {
             eights(largest).filter(|size| *size <= max_num_batched_tokens).collect()
         }
-        Engine::V1Release0_20 => {
+        Engine::V1Release0_20 | Engine::V1Release0_32 => {
             let largest = largest.min(max_num_batched_tokens);
             let small = eights(255).filter(|size| *size <= largest);
             small.chain((256..=largest).step_by(16)).collect()

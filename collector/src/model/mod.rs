@@ -9,18 +9,23 @@
 //! Request ──> scheduler ──> Step ────────┘
 //! ```
 //!
+//! [`advice`] puts a price on the schedule, for a given cluster.
+//!
 //! All of it is pure: no clock, no runtime, no I/O. What the two predictors say, where they differ and
 //! why is in `docs/model.md`.
 
+pub mod advice;
 pub mod comparison;
 mod description;
 mod engine;
 pub mod equations;
 mod layout;
+mod modelled;
 mod prediction;
 pub mod presets;
 mod schedule;
 mod scheduler;
+mod trace;
 mod workload;
 
 pub use description::{Architecture, ExpertLayers, Experts, Model, ModelError};
@@ -29,4 +34,5 @@ pub use layout::{Layout, LayoutError, Place, layers_of_stages, padded_vocabulary
 pub use prediction::{Prediction, Row, Totals};
 pub use schedule::{Call, Path, Ranks, Role, Schedule};
 pub use scheduler::steps;
+pub use trace::{New, Scheduled, Trace, TraceError};
 pub use workload::{Chunk, Phase, Request, Step};

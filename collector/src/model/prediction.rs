@@ -28,11 +28,11 @@ pub struct Row {
     pub stage: u32,
     /// The global ranks that each do this.
     pub ranks: Vec<u32>,
-    /// What the group is for: `tensor`, `pipeline`.
+    /// What the group is for: `tensor`, `pipeline`, `data`, `expert`.
     pub role: &'static str,
     /// Size of the group.
     pub ranks_in_group: u32,
-    /// `startup`, `prefill`, `decode` or `mixed`.
+    /// `startup`, `prefill`, `decode`, `mixed`, or `idle` where a replica waits for others.
     pub phase: &'static str,
     /// The way the data takes: `nccl`, or past it.
     pub path: &'static str,
@@ -68,6 +68,12 @@ pub struct Totals {
 impl Prediction {
     /// What `deployment` sends for `requests` that arrive at once.
     pub fn of_requests(deployment: Deployment, requests: &[Request]) -> Result<Self, Refusal> {
+        if deployment.ngrams {
+            return Err(Refusal::NotModelled(
+                "with speculative decoding the steps depend on the text: give them with --trace"
+                    .to_owned(),
+            ));
+        }
         let schedule = Schedule::of_requests(&deployment, requests)?;
         let equations = match requests {
             [one] if deployment.layout.data == 1 => {
@@ -82,9 +88,12 @@ impl Prediction {
     }
 
     /// What `deployment` sends for `steps`.
-    pub fn of_steps(deployment: Deployment, steps: &[Step]) -> Self {
+    pub fn of_steps(deployment: Deployment, steps: &[Step]) -> Result<Self, Refusal> {
+        if steps.iter().any(|step| step.drafts > 0) {
+            deployment.accept_drafts()?;
+        }
         let schedule = Schedule::of_steps(&deployment, steps);
-        Self { deployment, schedule, equations: None }
+        Ok(Self { deployment, schedule, equations: None })
     }
 
     /// The rows: what NCCL is told, or the collectives that this amounts to. Ranks that do the same
@@ -160,7 +169,7 @@ impl Prediction {
 }
 
 fn phase_order(name: &str) -> usize {
-    let order = [Phase::Startup, Phase::Prefill, Phase::Mixed, Phase::Decode];
+    let order = [Phase::Startup, Phase::Prefill, Phase::Mixed, Phase::Decode, Phase::Idle];
     order.iter().position(|phase| phase.name() == name).unwrap_or(order.len())
 }
 

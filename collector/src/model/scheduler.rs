@@ -1,9 +1,9 @@
-//! From requests that all arrive at once to the steps of an engine.
+//! From requests, all at once or one after the other, to the steps of an engine.
 //!
 //! The rules are those of vLLM's schedulers (`core/scheduler.py` for V0, `v1/core/sched/scheduler.py`
-//! for V1), for a KV cache that has room for all that runs: nothing is preempted or swapped. What
-//! arrives while others run, is cut short, or finds a cached prefix by itself is not known here: for
-//! such a run give the steps themselves.
+//! for V1), for a KV cache that has room for all that runs: nothing is preempted or swapped. When
+//! a request arrives, whether it is cut short, or finds a cached prefix is known only as far as it is
+//! said. For any other run give the steps themselves, or the scheduler's trace.
 
 use super::{Chunk, Deployment, Engine, Refusal, Request, Step};
 use std::collections::VecDeque;
@@ -27,7 +27,7 @@ pub fn steps(deployment: &Deployment, requests: &[Request]) -> Result<Vec<Step>,
 }
 
 fn check(deployment: &Deployment, request: &Request) -> Result<(), Refusal> {
-    let Request { prompt, output, cached } = *request;
+    let Request { prompt, output, cached, .. } = *request;
     let refuse = |what: String| Err(Refusal::Setting(what));
     if prompt == 0 || output == 0 {
         return refuse("a request has at least one prompt token and one output token".to_owned());
@@ -92,6 +92,8 @@ struct Scheduler<'a> {
     /// (`engine/llm_engine.py`, `_advance_to_next_step`; `config.py`, `verify_async_output_proc`): it
     /// sees one step late that a request is done, and each takes one decode step more.
     late: u64,
+    /// Steps that were made.
+    made: u64,
 }
 
 impl<'a> Scheduler<'a> {
@@ -100,7 +102,10 @@ impl<'a> Scheduler<'a> {
             && deployment.graphs.is_some()
             && deployment.layout.pipeline == 1;
         let running = Vec::new();
-        Self { deployment, waiting: requests.into(), running, late: late.into() }
+        let mut requests = requests;
+        // Those that arrive together keep their order.
+        requests.sort_by_key(|request| request.arrives);
+        Self { deployment, waiting: requests.into(), running, late: late.into(), made: 0 }
     }
 
     fn next_step(&mut self) -> Option<Step> {
@@ -108,10 +113,15 @@ impl<'a> Scheduler<'a> {
         self.running.retain(|running| {
             running.in_prompt() || running.generated < running.request.output + late
         });
+        // An engine with nothing to do waits for the next request.
+        if let (true, Some(next)) = (self.running.is_empty(), self.waiting.front()) {
+            self.made = self.made.max(next.arrives);
+        }
         let step = match self.deployment.chunked_prefill {
             true => self.mixed_step(),
             false => self.separate_step(),
         };
+        self.made += 1;
         (step.sequences() > 0).then_some(step)
     }
 
@@ -150,7 +160,9 @@ impl<'a> Scheduler<'a> {
         let mut step = Step::default();
         let mut budget = self.deployment.max_num_batched_tokens;
         while (self.running.len() as u64) < self.deployment.max_num_seqs {
-            let fits = |request: &Request| request.prompt - request.cached <= budget;
+            let fits = |request: &Request| {
+                request.arrives <= self.made && request.prompt - request.cached <= budget
+            };
             if !self.waiting.front().is_some_and(fits) {
                 break;
             }
@@ -167,7 +179,8 @@ impl<'a> Scheduler<'a> {
     }
 
     fn admit(&mut self) -> Option<Running> {
-        let request = self.waiting.pop_front()?;
+        let made = self.made;
+        let request = self.waiting.pop_front_if(|request| request.arrives <= made)?;
         Some(Running { request, computed: request.cached, generated: 0 })
     }
 }
@@ -184,7 +197,7 @@ mod tests {
     }
 
     fn request(prompt: u64, output: u64) -> Request {
-        Request { prompt, output, cached: 0 }
+        Request { prompt, output, cached: 0, arrives: 0 }
     }
 
     const SHORT: Settings = Settings { max_model_len: Some(4096), ..Settings::PAPER };
@@ -241,6 +254,26 @@ mod tests {
     }
 
     #[test]
+    fn requests_that_arrive_later_find_the_first_under_way() {
+        let late = |arrives| Request { arrives, ..request(100, 3) };
+        let steps = steps(&deployment(V1), &[late(0), late(1), late(1), late(9)]).unwrap();
+        let tokens: Vec<_> = steps.iter().map(|step| (step.phase(), step.tokens())).collect();
+        use Phase::{Decode, Mixed, Prefill};
+        assert_eq!(
+            tokens,
+            [
+                (Prefill, 100),
+                (Mixed, 201),
+                (Decode, 3),
+                (Decode, 2),
+                (Prefill, 100),
+                (Decode, 1),
+                (Decode, 1)
+            ]
+        );
+    }
+
+    #[test]
     fn what_cannot_be_served_is_refused() {
         let deployment = deployment(SHORT);
         for (request, why) in [
@@ -258,7 +291,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_token_of_every_request_is_computed_once(
-            requests in prop::collection::vec((1u64..3000, 1u64..40, 0u64..3000), 1..40),
+            requests in prop::collection::vec((1u64..3000, 1u64..40, 0u64..3000, 0u64..100), 1..40),
             v1 in any::<bool>(), chunked in any::<bool>(), seqs in 1u64..20,
             budget in 4096u64..9000, stages in 1u32..4,
         ) {
@@ -273,7 +306,12 @@ mod tests {
             let deployment = Deployment::new(model, layout, settings).unwrap();
             let requests: Vec<Request> = requests
                 .into_iter()
-                .map(|(prompt, output, cached)| Request { prompt, output, cached: cached % prompt })
+                .map(|(prompt, output, cached, arrives)| Request {
+                    prompt,
+                    output,
+                    cached: cached % prompt,
+                    arrives,
+                })
                 .collect();
             let steps = steps(&deployment, &requests).unwrap();
             let computed: u64 = requests.iter().map(|r| r.prompt - r.cached + r.output - 1).sum();

@@ -13,6 +13,10 @@ pub struct Request {
     /// Prompt tokens that the prefix cache has already.
     #[serde(default)]
     pub cached: u64,
+    /// The step of its scheduler, from 0, before which it arrives: in an engine that runs as soon as a
+    /// first request is there, the others find it under way.
+    #[serde(default)]
+    pub arrives: u64,
 }
 
 /// One step of an engine: everything that goes through the model at once.
@@ -23,6 +27,8 @@ pub struct Step {
     pub prompts: Vec<Chunk>,
     /// The length of each sequence that gets its next token, that token counted.
     pub decodes: Vec<u64>,
+    /// Guessed tokens that are computed along with the next ones.
+    pub drafts: u64,
 }
 
 /// A part of a prompt.
@@ -53,6 +59,8 @@ pub enum Phase {
     Decode,
     /// Both at once.
     Mixed,
+    /// Nothing: a pass that a replica makes because the others make theirs.
+    Idle,
 }
 
 impl Phase {
@@ -63,6 +71,7 @@ impl Phase {
             Self::Prefill => "prefill",
             Self::Decode => "decode",
             Self::Mixed => "mixed",
+            Self::Idle => "idle",
         }
     }
 }
@@ -70,7 +79,8 @@ impl Phase {
 impl Step {
     /// Tokens that go through the model.
     pub fn tokens(&self) -> u64 {
-        self.prompts.iter().map(|chunk| chunk.tokens).sum::<u64>() + self.decodes.len() as u64
+        let prompts: u64 = self.prompts.iter().map(|chunk| chunk.tokens).sum();
+        prompts + self.decodes.len() as u64 + self.drafts
     }
 
     /// Sequences in it.

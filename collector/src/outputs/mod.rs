@@ -4,9 +4,11 @@
 //! - [`processes`]: who is tapped, and where each process' calls have gone;
 //! - [`text`]: both for people;
 //! - [`prediction`]: what should be seen, and [`comparison`]: what was, against it;
+//! - [`advice`]: which layout to take;
 //! - [`prometheus`][]: metrics;
 //! - [`http`]: all of it by HTTP.
 
+pub mod advice;
 pub mod comparison;
 pub mod http;
 pub mod prediction;

@@ -6,6 +6,7 @@ use crate::groups::Groups;
 use crate::ledger::Launches;
 use crate::process::{Accounting, Life, Process};
 use crate::recording::RecordingState;
+use crate::steps::{Label, StepCount};
 use nccltap_proto::record::UNWOUND;
 use nccltap_proto::{Function, Library, v1};
 use serde::{Deserialize, Serialize};
@@ -56,11 +57,14 @@ pub struct ProcessView {
     /// Operations in conditional nodes of graphs that were launched, once per launch and in no other
     /// count: per operation.
     pub conditional: BTreeMap<String, u64>,
+    /// Engine steps, by phase and by how it is known.
+    #[serde(default)]
+    pub steps: Vec<StepsView>,
     /// Calls that were refused.
     pub failed: Vec<FailedView>,
     /// Communicators, in order of creation.
     pub communicators: Vec<CommunicatorView>,
-    /// Copies of NCCL and of the CUDA runtime.
+    /// Copies of NCCL and of CUDA's runtime and driver.
     pub libraries: Vec<LibraryView>,
     /// Trouble the tap stepped around: count per kind.
     pub faults: BTreeMap<String, u64>,
@@ -93,6 +97,27 @@ pub struct LaunchesView {
     pub captured: u64,
     /// Different contents that graphs have.
     pub manifests: u64,
+}
+
+/// Engine steps of one phase, and what was in them as far as it is known.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StepsView {
+    /// The phase.
+    pub phase: String,
+    /// How it is known.
+    pub phase_source: Option<String>,
+    /// How many.
+    pub count: u64,
+    /// Tokens of prompts.
+    pub prefill_tokens: u64,
+    /// Tokens of running sequences.
+    pub decode_tokens: u64,
+    /// Of those: guesses of a draft.
+    pub speculative_tokens: u64,
+    /// Requests in prefill, counted in each of their steps.
+    pub prefill_requests: u64,
+    /// Requests that generated, likewise.
+    pub decode_requests: u64,
 }
 
 /// Calls that were refused, or that did not return.
@@ -138,7 +163,7 @@ pub struct CommunicatorView {
 pub struct LibraryView {
     /// Number within the process.
     pub id: u32,
-    /// `NCCL` or `CUDA runtime`.
+    /// `NCCL`, `CUDA runtime` or `CUDA driver`.
     pub kind: String,
     /// File it was loaded from.
     pub path: String,
@@ -184,6 +209,7 @@ pub struct InFlightView {
 pub fn result_of(function: Function, result: i32) -> String {
     match function.library() {
         Library::CudaRuntime if result >= 0 => format!("cudaError_t {result}"),
+        Library::CudaDriver if result >= 0 => format!("CUresult {result}"),
         _ => result_name(result).to_owned(),
     }
 }
@@ -250,6 +276,7 @@ fn view(followed: &Followed, groups: &Groups) -> ProcessView {
             .iter()
             .map(|(operation, count)| (operation.name().to_owned(), *count))
             .collect(),
+        steps: process.steps().counts().iter().map(steps).collect(),
         failed: process
             .ledger()
             .failures()
@@ -282,6 +309,19 @@ fn view(followed: &Followed, groups: &Groups) -> ProcessView {
         told_before_group_end: timeline.told_before_group_end(),
         repeated: timeline.repeated(),
         ring_file: hello.ring_file.clone(),
+    }
+}
+
+fn steps((label, count): (&Label, &StepCount)) -> StepsView {
+    StepsView {
+        phase: label.phase.name().to_owned(),
+        phase_source: label.source.map(|source| source.name().to_owned()),
+        count: count.steps,
+        prefill_tokens: count.tokens.prefill,
+        decode_tokens: count.tokens.decode,
+        speculative_tokens: count.speculative_tokens,
+        prefill_requests: count.prefill_requests,
+        decode_requests: count.decode_requests,
     }
 }
 
@@ -332,6 +372,7 @@ fn library(facts: &v1::Library) -> LibraryView {
         id: facts.id,
         kind: match facts.kind() {
             v1::LibraryKind::CudaRuntime => Library::CudaRuntime.name().to_owned(),
+            v1::LibraryKind::CudaDriver => Library::CudaDriver.name().to_owned(),
             v1::LibraryKind::Nccl | v1::LibraryKind::Unspecified => Library::Nccl.name().to_owned(),
         },
         path: facts.path.clone(),

@@ -11,13 +11,18 @@
 //! | `stage` | vLLM V1, tensor parallel, other stages | with what the stage before sends | at the last stage |
 //! | `pipeline_only` | one rank per stage | with a transfer | in its size |
 //!
+//! An engine that says itself what its steps are is followed by `marked`, and what it says counts. The recognisers
+//! go on beside it, and `disagreement` counts where they would have said something else.
+//!
 //! A process is a worker of an engine when pynccl shows itself: an AllReduce of one float32 right after a
 //! communicator was made. Until its first step, everything is start-up (`warm_up`).
 
 mod burst;
 mod captures;
+mod disagreement;
 mod event;
 mod forward;
+mod marked;
 mod phase;
 mod pipeline;
 mod pipeline_only;
@@ -34,8 +39,10 @@ pub(crate) use turn::{Place, Settled, Turn};
 
 use crate::timeline::{CommunicatorId, OperationCall};
 use captures::Captures;
+use disagreement::Disagreement;
 use event::Event;
-use nccltap_proto::{Datatype, Operation};
+use marked::Marked;
+use nccltap_proto::{Datatype, Mark, Operation};
 use pipeline::{Exchange, Links, Notice, Over};
 use pipeline_only::PipelineOnly;
 use stage::Stage;
@@ -68,6 +75,29 @@ pub struct StepCount {
     pub steps: u64,
     /// Their tokens, as far as they are known.
     pub tokens: Tokens,
+    /// Requests that computed tokens of their prompt, where the engine says so: a request counts in each of
+    /// its steps.
+    pub prefill_requests: u64,
+    /// Requests that generated.
+    pub decode_requests: u64,
+    /// Of the tokens: guesses of a draft.
+    pub speculative_tokens: u64,
+}
+
+impl StepCount {
+    fn of(steps: u64, tokens: Tokens) -> Self {
+        Self { steps, tokens, ..Self::default() }
+    }
+
+    fn add(&mut self, more: Self) {
+        let sum = |mine: &mut u64, theirs: u64| *mine = mine.saturating_add(theirs);
+        sum(&mut self.steps, more.steps);
+        sum(&mut self.tokens.prefill, more.tokens.prefill);
+        sum(&mut self.tokens.decode, more.tokens.decode);
+        sum(&mut self.prefill_requests, more.prefill_requests);
+        sum(&mut self.decode_requests, more.decode_requests);
+        sum(&mut self.speculative_tokens, more.speculative_tokens);
+    }
 }
 
 /// The steps of one process.
@@ -76,6 +106,9 @@ pub struct Steps {
     engine: Engine,
     /// Calls were missing before an engine was recognised.
     joined_late: bool,
+    /// The engine marks its steps.
+    marked: Option<Marked>,
+    disagreement: Disagreement,
     counts: BTreeMap<Label, StepCount>,
     captures: Captures,
     links: Links,
@@ -91,7 +124,17 @@ pub struct Steps {
 impl Steps {
     /// Whether the process has shown that it is a worker of an engine.
     pub fn is_engine(&self) -> bool {
-        !matches!(self.engine, Engine::None)
+        self.is_marked() || !matches!(self.engine, Engine::None)
+    }
+
+    /// Whether the engine says itself what its steps are.
+    pub fn is_marked(&self) -> bool {
+        self.marked.is_some()
+    }
+
+    /// Operations of which the sizes show another phase than the engine says. The engine's word counts.
+    pub fn differing(&self) -> u64 {
+        self.disagreement.differing()
     }
 
     /// How many steps there were, and their tokens, by label.
@@ -108,13 +151,27 @@ impl Steps {
     #[inline]
     pub(crate) fn operation(&mut self, call: &OperationCall) -> Turn {
         let event = Event::of(call, &mut self.links);
-        self.event(event)
+        self.event(event, 1)
     }
 
     /// Takes operations that were launched together.
     pub(crate) fn group(&mut self, calls: &[OperationCall]) -> Turn {
         let event = Event::of_group(calls, &mut self.links);
-        self.event(event)
+        self.event(event, calls.len() as u64)
+    }
+
+    /// Takes what the engine says of its steps. Says what the operations serve that are held.
+    pub(crate) fn mark(&mut self, mark: &Mark) -> Option<Settled> {
+        let Self { marked, counts, disagreement, .. } = self;
+        let marked = marked.get_or_insert_default();
+        let silent = marked.is_silent();
+        let count = |label, more| counts.entry(label).or_default().add(more);
+        let settled = marked.mark(mark, count);
+        if let Some(settled) = settled {
+            disagreement.marks_settle(settled);
+        }
+        // What a recogniser holds belongs to no step that is marked.
+        settled.or(silent.then_some(Settled::UNKNOWN))
     }
 
     /// Takes an operation that went to a graph.
@@ -145,6 +202,11 @@ impl Steps {
             Engine::V1(engine) => engine.gap(),
             Engine::Stage(engine) => engine.gap(),
             Engine::PipelineOnly(engine) => engine.gap(),
+        }
+        if let Some(marked) = &mut self.marked {
+            marked.gap();
+            self.disagreement.sizes_settle(Settled::UNKNOWN);
+            self.disagreement.marks_settle(Settled::UNKNOWN);
         }
         Settled::UNKNOWN
     }
@@ -188,7 +250,24 @@ impl Steps {
     }
 
     #[inline]
-    fn event(&mut self, event: Event) -> Turn {
+    fn event(&mut self, event: Event, operations: u64) -> Turn {
+        let inferred = self.infer(event);
+        match self.marked.as_mut().and_then(Marked::operation) {
+            None => {
+                if let Some((steps, label, tokens)) = inferred.steps {
+                    self.count(steps, label, tokens);
+                }
+                inferred
+            }
+            Some(turn) => {
+                self.disagreement.operations(operations, &inferred, &turn);
+                turn
+            }
+        }
+    }
+
+    #[inline]
+    fn infer(&mut self, event: Event) -> Turn {
         let (turn, notice) = match &mut self.engine {
             Engine::V0(engine) => engine.event(event),
             Engine::V1(engine) => {
@@ -199,29 +278,25 @@ impl Steps {
             Engine::PipelineOnly(engine) => (engine.event(event), None),
             Engine::None | Engine::Starting(_) => (self.before_first_step(event), None),
         };
-        let turn = match notice {
+        match notice {
             Some(Notice::Over(over)) => turn.settling(self.leave(over)),
             Some(Notice::Known(told)) => {
                 self.exchange.tell(told);
                 turn
             }
             None => turn,
-        };
-        if let Some((steps, label, tokens)) = turn.steps {
-            self.count(steps, label, tokens);
         }
-        turn
     }
 
     fn count(&mut self, steps: u64, label: Label, tokens: Tokens) {
-        let count = self.counts.entry(label).or_default();
-        count.steps += steps;
-        count.tokens.prefill = count.tokens.prefill.saturating_add(tokens.prefill);
-        count.tokens.decode = count.tokens.decode.saturating_add(tokens.decode);
+        self.counts.entry(label).or_default().add(StepCount::of(steps, tokens));
     }
 
-    /// Leaves a step to the stage that knows its phase.
+    /// Leaves a step to the stage that knows its phase, unless the engine says it itself.
     fn leave(&mut self, over: Over) -> Settled {
+        if self.marked.is_some_and(|marked| !marked.is_silent()) {
+            return Settled::UNKNOWN;
+        }
         let step = self.left;
         self.left += 1;
         let Over { downstream, upstream } = over;

@@ -35,6 +35,8 @@ impl Phase {
 /// How a phase is known. A closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
+    /// The engine marked the step: by the plugin, or by the functions of nccltap.h.
+    Plugin,
     /// No step had begun, and the process had shown that it is an engine's worker.
     Startup,
     /// Sizes of the step's metadata, which vLLM's V0 engine broadcasts before the forward pass.
@@ -55,6 +57,7 @@ impl Source {
     /// The name in reports and labels.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Plugin => "plugin",
             Self::Startup => "startup",
             Self::Metadata => "metadata",
             Self::Graph => "graph",

@@ -9,6 +9,7 @@
 //!   nothing was launched and nothing is told;
 //! - operations of several threads are told in the order in which they ended;
 //! - where records may be missing, the listener is told of a gap;
+//! - marks of engine steps take their place among the operations of all threads;
 //! - a call that went to a graph under capture carries nothing out; each launch of a graph carries out
 //!   what its manifest says.
 
@@ -25,7 +26,7 @@ pub use order::WAITING_OPERATIONS;
 pub use rings::HELD_OPERATIONS;
 
 use nccltap_proto::record::{NO_MANIFEST, NO_PEER, Record, records};
-use nccltap_proto::{Datatype, Function, Meaning, Operation, v1};
+use nccltap_proto::{Datatype, Function, Mark, Meaning, Operation, v1};
 use order::{InOrder, Order};
 use rings::Ring;
 use std::collections::BTreeMap;
@@ -97,6 +98,8 @@ pub trait Listener {
     fn launched_by_device(&mut self, manifest: &Manifest);
     /// A graph was launched, and this is in it.
     fn launched(&mut self, holds: Holds<'_>, communicators: &Communicators);
+    /// The engine said something of its step.
+    fn mark(&mut self, mark: &Mark);
 }
 
 /// What is in a graph that was launched.
@@ -128,6 +131,7 @@ struct Reading {
     communicators: Communicators,
     manifests: Manifests,
     repeated: u64,
+    marks: u64,
     unknown_functions: u64,
     told_before_group_end: u64,
     groups_without_end: u64,
@@ -161,6 +165,7 @@ impl Timeline {
             communicators: Communicators::default(),
             manifests: Manifests::default(),
             repeated: 0,
+            marks: 0,
             unknown_functions: 0,
             told_before_group_end: 0,
             groups_without_end: 0,
@@ -266,7 +271,12 @@ impl Timeline {
             if ring.is_doubtful(position) {
                 in_order.gap();
             }
+            let marks = self.reading.marks;
             self.reading.record(ring, &record, &mut in_order);
+            if self.reading.marks > marks && ring.doubtful_until.is_some() {
+                // It holds for the calls of other threads too, and the next one may be missing.
+                in_order.gap();
+            }
         }
     }
 
@@ -322,6 +332,11 @@ impl Timeline {
         self.reading.repeated
     }
 
+    /// Marks of engine steps.
+    pub fn marks(&self) -> u64 {
+        self.reading.marks
+    }
+
     /// Records of functions this collector does not know.
     pub fn unknown_functions(&self) -> u64 {
         self.reading.unknown_functions
@@ -342,8 +357,7 @@ impl Reading {
     #[inline]
     fn record(&mut self, ring: &mut Ring, record: &Record, listener: &mut impl Listener) {
         let Some(function) = Function::from_id(record.function) else {
-            self.unknown_functions += 1;
-            return;
+            return self.no_function(record, listener);
         };
         listener.call(function);
         let went_through = matches!(record.result, SUCCESS | IN_PROGRESS);
@@ -388,6 +402,17 @@ impl Reading {
             }
             _ if !went_through => listener.failed(function, record.result),
             _ => {}
+        }
+    }
+
+    /// A record that is of no function this collector knows.
+    fn no_function(&mut self, record: &Record, listener: &mut impl Listener) {
+        match Mark::of(record) {
+            Some(mark) => {
+                self.marks += 1;
+                listener.mark(&mark);
+            }
+            None => self.unknown_functions += 1,
         }
     }
 

@@ -6,7 +6,7 @@
 //! records that have not been received yet.
 
 use super::{Clock, Communicators, Holds, Listener, Manifest, OperationCall};
-use nccltap_proto::Function;
+use nccltap_proto::{Function, Mark};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -23,6 +23,7 @@ enum Told {
     Operation(OperationCall),
     Group(Vec<OperationCall>),
     Launched(Box<Manifest>),
+    Mark(Mark),
     Gap,
 }
 
@@ -32,7 +33,7 @@ impl Told {
             Self::Operation(_) => 1,
             Self::Group(calls) => calls.len(),
             // Counted when it is told: no call was made for these.
-            Self::Launched(_) | Self::Gap => 0,
+            Self::Launched(_) | Self::Mark(_) | Self::Gap => 0,
         }
     }
 }
@@ -114,6 +115,7 @@ impl Order {
                 Told::Launched(manifest) => {
                     listener.launched(Holds::Operations(&manifest), communicators);
                 }
+                Told::Mark(mark) => listener.mark(&mark),
                 Told::Gap => listener.gap(),
             }
         }
@@ -194,6 +196,15 @@ impl<L: Listener> Listener for InOrder<'_, L> {
                 self.listener.launched(holds, communicators);
             }
             _ => self.listener.launched(holds, communicators),
+        }
+    }
+
+    fn mark(&mut self, mark: &Mark) {
+        if self.at_once {
+            self.order.turn(self.end, self.listener);
+            self.listener.mark(mark);
+        } else {
+            self.order.push(self.end, self.ring, Told::Mark(*mark));
         }
     }
 

@@ -13,6 +13,8 @@ struct Told {
     gaps: u64,
     captured: u64,
     launched: Vec<String>,
+    /// Marks, each with the number of operations that were told before it.
+    marks: Vec<(Mark, usize)>,
 }
 
 impl Listener for Told {
@@ -37,6 +39,9 @@ impl Listener for Told {
     }
     fn captured(&mut self, _: &OperationCall) {
         self.captured += 1;
+    }
+    fn mark(&mut self, mark: &Mark) {
+        self.marks.push((*mark, self.operations.len()));
     }
     fn launched_by_device(&mut self, _: &Manifest) {
         self.launched.push("by device".to_owned());

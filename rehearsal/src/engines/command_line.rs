@@ -32,33 +32,57 @@ struct Launcher {
     positional: bool,
     /// Whether clients ask it for a model by name.
     serves: bool,
+    /// Of a server that spans nodes, what the nodes but the first are told.
+    follows: Option<Follows>,
 }
 
+/// What a node is told that follows the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Follows {
+    /// Only where this option says that there are several nodes.
+    nodes: &'static str,
+    /// What it is told.
+    option: &'static str,
+}
+
+/// vLLM answers clients on its first node alone.
+const HEADLESS: Option<Follows> = Some(Follows { nodes: "--nnodes", option: "--headless" });
+
 const LAUNCHERS: &[Launcher] = &[
-    Launcher { words: &["vllm", "serve"], model: "--model", positional: true, serves: true },
+    Launcher {
+        words: &["vllm", "serve"],
+        model: "--model",
+        positional: true,
+        serves: true,
+        follows: HEADLESS,
+    },
     Launcher {
         words: &["-m", "vllm.entrypoints.openai.api_server"],
         model: "--model",
         positional: false,
         serves: true,
+        follows: None,
     },
     Launcher {
         words: &["vllm", "bench", "latency"],
         model: "--model",
         positional: false,
         serves: false,
+        follows: None,
     },
     Launcher {
         words: &["vllm", "bench", "throughput"],
         model: "--model",
         positional: false,
         serves: false,
+        follows: None,
     },
     Launcher {
         words: &["-m", "sglang.launch_server"],
         model: "--model-path",
         positional: false,
         serves: true,
+        follows: None,
     },
 ];
 
@@ -140,7 +164,16 @@ pub fn adapted(command: &[OsString], model: Option<&Model>, release: &Release) -
 
 /// The command as a node runs it.
 pub fn on_node(command: &[OsString], node: u32) -> Vec<OsString> {
-    replaced(command, NODE, &node.to_string())
+    let mut own = replaced(command, NODE, &node.to_string());
+    let follows = launcher(command).and_then(|(launcher, _)| launcher.follows);
+    if let Some(Follows { nodes, option }) = follows
+        && node > 0
+        && says(command, nodes)
+        && !says(command, option)
+    {
+        own.push(option.into());
+    }
+    own
 }
 
 /// A command with every `{word}` replaced.
@@ -249,6 +282,16 @@ mod tests {
     fn each_node_has_its_number() {
         let command = words("vllm serve m --node-rank {node}");
         assert_eq!(typed(&on_node(&command, 1)), "vllm serve m --node-rank 1");
+    }
+
+    #[test]
+    fn of_a_server_that_spans_nodes_the_first_alone_answers_clients() {
+        let command = words("vllm serve m --nnodes 2 --node-rank {node}");
+        let first = "vllm serve m --nnodes 2 --node-rank 0";
+        assert_eq!(typed(&on_node(&command, 0)), first);
+        let second = "vllm serve m --nnodes 2 --node-rank 1 --headless";
+        assert_eq!(typed(&on_node(&command, 1)), second);
+        assert_eq!(typed(&on_node(&words(second), 1)), second);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod kinds;
 mod link;
+mod nvidia_smi;
 mod objects;
 mod scan;
 mod versions;
@@ -22,6 +23,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::hash::{Hash, Hasher};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// The file that says what the libraries beside it were made from.
@@ -72,6 +74,11 @@ fn make(wanted: &Wanted, into: &Path, stamp: &str) -> anyhow::Result<()> {
     let draft = PathBuf::from(draft);
     fs::create_dir_all(&draft)?;
     link::all(wanted, &draft)?;
+    let programs = programs(&draft);
+    fs::create_dir(&programs)?;
+    // Who looks for CUDA's libraries in a folder of CUDA finds them too.
+    symlink(".", draft.join("lib64"))?;
+    crate::put(&programs.join("nvidia-smi"), nvidia_smi::script().as_bytes(), 0o755)?;
     fs::write(draft.join(STAMP), stamp)?;
     if into.exists() {
         fs::remove_dir_all(into)?;
@@ -87,7 +94,13 @@ fn stamp(files: &[scan::File]) -> String {
     objects::ALL.hash(&mut hasher);
     crate::FILES.map(|file| file.bytes).hash(&mut hasher);
     kinds::KINDS.hash(&mut hasher);
+    nvidia_smi::script().hash(&mut hasher);
     format!("{:016x}\n", hasher.finish())
+}
+
+/// Where the simulated programs of a stack are: to be put in `PATH`.
+pub fn programs(stack: &Path) -> PathBuf {
+    stack.join("bin")
 }
 
 fn preload(into: &Path) -> anyhow::Result<Vec<PathBuf>> {

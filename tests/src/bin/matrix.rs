@@ -5,6 +5,7 @@
 //! cargo run --release -p nccltap-tests --bin matrix [ROW...]       the row, or those whose names contain ROW; all
 //! cargo run --release -p nccltap-tests --bin matrix paper          Tables III to VI, cell by cell
 //! cargo run --release -p nccltap-tests --bin matrix paper kept     the same, from the rows run last
+//! cargo run --release -p nccltap-tests --bin matrix stopped        one rank is stopped, the other waits for it
 //! cargo run --release -p nccltap-tests --bin matrix table          what came of the rows run last
 //! ```
 //! Engines come from `nccltap rehearse install`. What rows write lies in
@@ -16,6 +17,7 @@ use nccltap_tests::artifacts::workshop;
 use nccltap_tests::matrix::paper;
 use nccltap_tests::matrix::rows::{ROWS, Row};
 use nccltap_tests::matrix::run::run;
+use nccltap_tests::matrix::stopped;
 use nccltap_tests::matrix::table::{markdown, replaced};
 use nccltap_tests::matrix::verdict::Verdict;
 use std::fs;
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
             true
         }
         Some("paper") => compare_with_paper(arguments.get(1).is_some_and(|word| word == "kept")),
+        Some("stopped") => stopped_rank(),
         Some("table") => table(),
         _ => run_rows(&arguments),
     };
@@ -114,6 +117,15 @@ fn kept_verdict(row: &Row) -> Option<Verdict> {
 fn kept_report(row: &Row) -> Option<Tally> {
     let text = fs::read_to_string(folder(&row.name()).join("report.json")).ok()?;
     Some(Tally::of_report(&text))
+}
+
+fn stopped_rank() -> bool {
+    let outcome = stopped::run(&folder("stopped"));
+    match &outcome {
+        Ok(seen) => println!("well     {seen}"),
+        Err(why) => println!("DIFFERS  {why}"),
+    }
+    outcome.is_ok()
 }
 
 fn table() -> bool {

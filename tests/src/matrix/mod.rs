@@ -4,11 +4,13 @@
 //! - [`rows`]: what is run;
 //! - [`run`](mod@run): runs a row under `nccltap rehearse`;
 //! - [`verdict`]: what came of it;
+//! - [`stopped`]: ranks that wait for one that is stopped;
 //! - [`paper`]: the tables of the paper, cell by cell;
 //! - [`table`]: verdicts as a table.
 
 pub mod paper;
 pub mod rows;
 pub mod run;
+pub mod stopped;
 pub mod table;
 pub mod verdict;

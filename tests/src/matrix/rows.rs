@@ -68,6 +68,8 @@ pub struct Row {
     pub model: &'static str,
     /// Its layout.
     pub layout: Layout,
+    /// Nodes over which its ranks are spread.
+    pub nodes: u32,
     /// Whether decode runs from CUDA graphs.
     pub graphs: bool,
     /// How requests come in.
@@ -85,7 +87,11 @@ const fn row(
     graphs: bool,
     way: Way,
 ) -> Row {
-    Row { engine, version, model, layout, graphs, way }
+    Row { engine, version, model, layout, nodes: 1, graphs, way }
+}
+
+const fn on_two_nodes(row: Row) -> Row {
+    Row { nodes: 2, ..row }
 }
 
 const EAGER: bool = false;
@@ -95,6 +101,7 @@ const OLD: &str = "vllm==0.8.5.post1";
 const V11: &str = "vllm==0.11.0";
 const V20: &str = "vllm==0.20.0";
 const NEWEST: &str = "vllm==0.32.0";
+const SGLANG: &str = "sglang==0.5.5";
 
 const L3: &str = "llama-3.2-3b";
 const L8: &str = "llama-3.1-8b";
@@ -120,6 +127,7 @@ pub const ROWS: &[Row] = &[
     row(OLD, V1, L8, tp(2), EAGER, ONE),
     row(OLD, V1, L8, tp(2), GRAPHS, SEVERAL),
     row(OLD, V1, L3, tp(4), EAGER, SEVERAL),
+    row(OLD, V1, L13, tp(2), EAGER, SEVERAL),
     row(OLD, V1, L8, tp(2), EAGER, served(8)),
     row(OLD, V0, L70, tp(8), EAGER, served(4)),
     row(V11, None, L8, tp(2), EAGER, ONE),
@@ -128,19 +136,23 @@ pub const ROWS: &[Row] = &[
     row(V11, None, L8, pp(2), EAGER, SEVERAL),
     row(V11, None, L8, TP2_PP2, EAGER, SEVERAL),
     row(V11, None, L13, tp(4), EAGER, SEVERAL),
+    row(V11, None, MOE, TP2_EP, EAGER, SEVERAL),
     row(V11, None, L8, tp(2), GRAPHS, served(8)),
     row(V20, None, L8, tp(2), EAGER, ONE),
+    row(V20, None, L8, tp(2), GRAPHS, ONE),
     row(V20, None, L8, tp(2), GRAPHS, SEVERAL),
     row(V20, None, L8, pp(4), EAGER, SEVERAL),
     row(V20, None, L8, TP2_PP2, EAGER, SEVERAL),
     row(V20, None, L3, tp(4), EAGER, SEVERAL),
     row(V20, None, MOE, TP2_EP, EAGER, SEVERAL),
     row(V20, None, L8, tp(2), GRAPHS, served(16)),
+    on_two_nodes(row(V20, None, L8, tp(4), EAGER, served(4))),
     row(V20, None, L70, tp(8), EAGER, served(4)),
     row(NEWEST, None, L8, tp(2), EAGER, ONE),
     row(NEWEST, None, L8, TP2_PP2, EAGER, SEVERAL),
     row(NEWEST, None, L8, tp(2), GRAPHS, SEVERAL),
     row(NEWEST, None, L8, tp(2), EAGER, served(8)),
+    row(SGLANG, None, L8, tp(2), EAGER, served(1)),
 ];
 
 impl Row {
@@ -153,12 +165,13 @@ impl Row {
         };
         let how = if self.graphs { "graphs" } else { "eager" };
         let engine = self.engine.replace("==", "-");
-        format!("{engine}{version}-{}-{}-{how}-{}", self.model, self.layout, self.way)
+        let nodes = if self.nodes > 1 { format!("-{}nodes", self.nodes) } else { String::new() };
+        format!("{engine}{version}-{}-{}{nodes}-{how}-{}", self.model, self.layout, self.way)
     }
 
-    /// The GPUs it needs.
-    pub fn gpus(&self) -> u32 {
-        self.layout.tensor * self.layout.pipeline
+    /// The GPUs that each node needs.
+    pub fn gpus_per_node(&self) -> u32 {
+        self.layout.tensor * self.layout.pipeline / self.nodes
     }
 }
 

@@ -1,6 +1,6 @@
 //! Runs a row under `nccltap rehearse`.
 
-use super::rows::{Row, Way};
+use super::rows::{Layout, Row, Way};
 use super::verdict::{Verdict, truth};
 use crate::artifacts::built;
 use crate::tally::Tally;
@@ -17,7 +17,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a row may take, engine start included: `NCCLTAP_MATRIX_TIMEOUT` seconds, 900 when unset.
-fn patience() -> Duration {
+pub(super) fn patience() -> Duration {
     let seconds = std::env::var("NCCLTAP_MATRIX_TIMEOUT").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(900))
 }
@@ -26,7 +26,7 @@ fn patience() -> Duration {
 const END_WITHIN: Duration = Duration::from_secs(90);
 
 /// A server's ranks have come to rest when they called nothing for so long.
-const REST: Duration = Duration::from_secs(1);
+pub(super) const REST: Duration = Duration::from_secs(1);
 
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -50,26 +50,42 @@ pub fn run(row: &Row, folder: &Path) -> (Verdict, Tally) {
 type Done = (String, Counts, String);
 
 fn attempt(row: &Row, folder: &Path) -> Result<Done, String> {
-    let _ = fs::remove_dir_all(folder);
-    let place = Place { folder };
-    fs::create_dir_all(place.counts()).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let place = Place::new(folder)?;
     match row.way {
-        Way::Offline { requests, output } => offline(row, &place, requests, output)?,
+        Way::Offline { requests, output } => {
+            let command = generate(row, &place, (requests, output), &[]);
+            let mut rehearsal = Rehearsal::start(command, &place)?;
+            generated(&mut rehearsal, &place, (requests, output))?;
+        }
         Way::Served { requests } => served(row, &place, requests)?,
     }
-    let report = fs::read_to_string(place.report())
-        .map_err(|error| format!("there is no report: {error}"))?;
-    let counts = Counts::read(&place.counts()).map_err(|error| error.to_string())?;
-    Ok((report, counts, place.resident()))
+    place.done()
 }
 
 /// Where a row leaves what it writes.
-struct Place<'a> {
+pub(super) struct Place<'a> {
     folder: &'a Path,
 }
 
-impl Place<'_> {
-    fn counts(&self) -> PathBuf {
+impl<'a> Place<'a> {
+    /// The folder, with nothing of an earlier run in it.
+    pub(super) fn new(folder: &'a Path) -> Result<Self, String> {
+        let _ = fs::remove_dir_all(folder);
+        let place = Self { folder };
+        fs::create_dir_all(place.counts())
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(place)
+    }
+
+    /// What a run has left: the report, the simulator's account, and what it took of memory.
+    pub(super) fn done(&self) -> Result<Done, String> {
+        let report = fs::read_to_string(self.report())
+            .map_err(|error| format!("there is no report: {error}"))?;
+        let counts = Counts::read(&self.counts()).map_err(|error| error.to_string())?;
+        Ok((report, counts, self.resident()))
+    }
+
+    pub(super) fn counts(&self) -> PathBuf {
         self.folder.join("counts")
     }
 
@@ -94,7 +110,13 @@ impl Place<'_> {
     }
 }
 
-fn offline(row: &Row, place: &Place, requests: u32, output: u32) -> Result<(), String> {
+/// A program that has the engine in it.
+pub(super) fn generate(
+    row: &Row,
+    place: &Place,
+    (requests, output): (u32, u32),
+    options: &[&str],
+) -> Command {
     let arguments = json!({
         "model": "{model}",
         "tensor_parallel_size": row.layout.tensor,
@@ -103,10 +125,18 @@ fn offline(row: &Row, place: &Place, requests: u32, output: u32) -> Result<(), S
         "enforce_eager": !row.graphs,
         "disable_custom_all_reduce": true,
     });
-    let mut command = rehearse(row, place);
+    let mut command = rehearse(row, place, options);
     command.arg("python").arg(script("generate.py"));
     command.args([output.to_string(), requests.to_string(), arguments.to_string()]);
-    let mut rehearsal = Rehearsal::start(command, place)?;
+    command
+}
+
+/// Waits for that program's end, and for every token.
+pub(super) fn generated(
+    rehearsal: &mut Rehearsal,
+    place: &Place,
+    (requests, output): (u32, u32),
+) -> Result<(), String> {
     let ended = rehearsal.wait(patience())?;
     let generated = format!("generated{}", format!(" {output}").repeat(requests as usize));
     if !ended.success() || !place.said().lines().any(|line| line == generated) {
@@ -116,18 +146,11 @@ fn offline(row: &Row, place: &Place, requests: u32, output: u32) -> Result<(), S
 }
 
 fn served(row: &Row, place: &Place, requests: u32) -> Result<(), String> {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map_err(|error| format!("there is no free port: {error}"))?
-        .port();
-    let mut command = rehearse(row, place);
-    command.args(["vllm", "serve", "{model}", "--host", "127.0.0.1", "--max-model-len", "2048"]);
-    command.args(["--port", &port.to_string(), "--disable-custom-all-reduce"]);
-    command.args(["--tensor-parallel-size", &row.layout.tensor.to_string()]);
-    command.args(["--pipeline-parallel-size", &row.layout.pipeline.to_string()]);
-    if !row.graphs {
-        command.arg("--enforce-eager");
-    }
+    let port = free_port()?;
+    let mut command = rehearse(row, place, &[]);
+    command.args(if row.engine.starts_with("sglang") { sglang(row) } else { vllm(row)? });
+    command.args(["--host", "127.0.0.1", "--disable-custom-all-reduce"]);
+    command.args(["--port", &port.to_string()]);
     let mut rehearsal = Rehearsal::start(command, place)?;
     rehearsal.until(patience(), || answers(port))?;
     let load = Command::new("python3")
@@ -145,18 +168,60 @@ fn served(row: &Row, place: &Place, requests: u32) -> Result<(), String> {
     rehearsal.wait(END_WITHIN).map(|_| ())
 }
 
-fn rehearse(row: &Row, place: &Place) -> Command {
+fn free_port() -> Result<u16, String> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|error| format!("there is no free port: {error}"))
+}
+
+/// vLLM's server.
+fn vllm(row: &Row) -> Result<Vec<String>, String> {
+    let Layout { tensor, pipeline, .. } = row.layout;
+    let mut command = words("vllm serve {model} --max-model-len 2048");
+    command.extend(words(&format!("--tensor-parallel-size {tensor}")));
+    command.extend(words(&format!("--pipeline-parallel-size {pipeline}")));
+    if row.layout.experts {
+        command.push("--enable-expert-parallel".to_owned());
+    }
+    if !row.graphs {
+        command.push("--enforce-eager".to_owned());
+    }
+    if row.nodes > 1 {
+        let meet = format!("--master-addr 127.0.0.1 --master-port {}", free_port()?);
+        command.extend(words(&format!("--nnodes {} --node-rank {{node}} {meet}", row.nodes)));
+    }
+    Ok(command)
+}
+
+/// SGLang's server.
+fn sglang(row: &Row) -> Vec<String> {
+    let Layout { tensor, pipeline, .. } = row.layout;
+    let mut command = words("python -m sglang.launch_server --model-path {model}");
+    command.extend(words(&format!("--tp-size {tensor} --pp-size {pipeline}")));
+    if !row.graphs {
+        command.push("--disable-cuda-graph".to_owned());
+    }
+    command
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+fn rehearse(row: &Row, place: &Place, options: &[&str]) -> Command {
     let mut command = Command::new(&built().command);
     command
         .env("NCCLTAP_LIBRARY", &built().tap)
         .env(COUNTS_DIRECTORY, place.counts())
         .args(["rehearse", "--quiet", "--engine", row.engine, "--model-config", row.model])
-        .args(["--gpus-per-node", &row.gpus().to_string(), "--report"])
+        .args(["--nodes", &row.nodes.to_string()])
+        .args(["--gpus-per-node", &row.gpus_per_node().to_string(), "--report"])
         .arg(place.report());
     if let Some(version) = row.version {
         command.env("VLLM_USE_V1", if version { "1" } else { "0" });
     }
-    command.arg("--");
+    command.args(options).arg("--");
     command
 }
 
@@ -178,12 +243,12 @@ fn answers(port: u16) -> bool {
 }
 
 /// A rehearsal that runs; nothing of it is left when it is dropped.
-struct Rehearsal {
+pub(super) struct Rehearsal {
     child: Child,
 }
 
 impl Rehearsal {
-    fn start(mut command: Command, place: &Place) -> Result<Self, String> {
+    pub(super) fn start(mut command: Command, place: &Place) -> Result<Self, String> {
         let output = File::create(place.output()).map_err(|error| error.to_string())?;
         let errors = output.try_clone().map_err(|error| error.to_string())?;
         let child = command
@@ -208,7 +273,11 @@ impl Rehearsal {
     }
 
     /// Waits until something holds, as long as the command runs.
-    fn until(&mut self, within: Duration, mut holds: impl FnMut() -> bool) -> Result<(), String> {
+    pub(super) fn until(
+        &mut self,
+        within: Duration,
+        mut holds: impl FnMut() -> bool,
+    ) -> Result<(), String> {
         let child = &mut self.child;
         wait_until(within, || match child.try_wait() {
             Ok(None) => Ok(holds()),

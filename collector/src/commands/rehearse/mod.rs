@@ -60,6 +60,11 @@ pub(super) struct Rehearse {
     #[arg(long, value_name = "PRESET|FILE")]
     model_config: Option<String>,
 
+    /// Let ranks wait for each other and move real data: a rank that is late or dead makes the others
+    /// wait. By default each goes on by itself
+    #[arg(long)]
+    rendezvous: bool,
+
     #[command(flatten)]
     keep: Keep,
 
@@ -90,11 +95,16 @@ impl Rehearse {
             installed::find(&home, self.engine.as_deref().filter(|engine| !engine.is_empty()))?;
         let wanted: Wanted =
             format!("{}=={}", engine.manifest.package, engine.manifest.version).parse()?;
-        // The folder of a model that is nobody else's goes with this command.
-        let own = tempfile::tempdir().context("a directory for the model cannot be made")?;
+        // The folder of a model that is nobody else's goes with this command, as does where ranks meet.
+        let own = tempfile::tempdir().context("a temporary directory cannot be made")?;
         let model = self.model(&home, own.path())?;
         let command = adapted(&self.command, model.as_ref(), wanted.like);
-        let environment = self.environment(&engine, &wanted, model.as_ref())?;
+        let mut environment = self.environment(&engine, &wanted, model.as_ref())?;
+        if self.rendezvous {
+            let meeting = own.path().join("rendezvous");
+            std::fs::create_dir(&meeting).with_context(|| meeting.display().to_string())?;
+            environment.push(("NCCLTAP_REHEARSAL_RENDEZVOUS", meeting.into()));
+        }
         eprint!(
             "{}",
             Announcement {

@@ -13,15 +13,23 @@ const BOUNDARY_TENSORS: u64 = 2;
 /// or the model's own block where `reduce_results` is false).
 const ALL_REDUCES_PER_LAYER: u64 = 2;
 
-/// A pass of `tokens` tokens, padding counted, through one replica.
+/// A pass through one replica.
 pub(super) struct Forward<'a> {
     pub(super) deployment: &'a Deployment,
     pub(super) replica: u32,
     pub(super) phase: Phase,
-    pub(super) tokens: u64,
+    /// Tokens, padding counted, of each replica whose passes are made together: of this one alone,
+    /// unless they share experts.
+    pub(super) replicas: &'a [u64],
 }
 
 impl Forward<'_> {
+    /// Tokens of this replica, padding counted.
+    pub(super) fn tokens(&self) -> u64 {
+        let own = self.replicas.get(self.replica as usize);
+        own.or(self.replicas.first()).copied().unwrap_or(0)
+    }
+
     pub(super) fn ranks(&self, stage: u32, part: Part) -> Ranks {
         Ranks { replica: self.replica, stage, part }
     }
@@ -31,7 +39,12 @@ impl Forward<'_> {
     }
 
     /// A call in the tensor-parallel group, of what activations are made of.
-    fn tensor_parallel(&self, operation: Operation, elements: u64, shape: Vec<u64>) -> Call {
+    pub(super) fn tensor_parallel(
+        &self,
+        operation: Operation,
+        elements: u64,
+        shape: Vec<u64>,
+    ) -> Call {
         Call {
             phase: self.phase,
             role: Role::TensorParallel,
@@ -49,16 +62,21 @@ impl Forward<'_> {
     /// embedding (`VocabParallelEmbedding.forward`), `times` over.
     pub(super) fn layers(&self, schedule: &mut Schedule, stage: u32, times: u64) {
         let layout = self.deployment.layout;
+        let shared = self.shared_experts_layers();
+        if shared > 0 {
+            self.experts(schedule, stage, shared * times);
+        }
         if layout.tensor == 1 {
             return;
         }
         let layers = layers_of_stages(self.deployment.model.layers, layout.pipeline);
         let layers = layers.get(stage as usize).copied().unwrap_or(0);
-        let count = ALL_REDUCES_PER_LAYER * layers + u64::from(stage == 0);
+        // Experts that are shared with other replicas sum their output up by themselves.
+        let count = ALL_REDUCES_PER_LAYER * layers - shared + u64::from(stage == 0);
         let hidden = self.deployment.model.hidden_size;
-        let elements = self.tokens * hidden;
+        let elements = self.tokens() * hidden;
         let mut call =
-            self.tensor_parallel(Operation::AllReduce, elements, vec![self.tokens, hidden]);
+            self.tensor_parallel(Operation::AllReduce, elements, vec![self.tokens(), hidden]);
         if self.deployment.custom_all_reduce && custom_all_reduce_takes(&call) {
             call.path = Path::CustomAllReduce;
         }
@@ -71,11 +89,11 @@ impl Forward<'_> {
         let layout = self.deployment.layout;
         let hidden = self.deployment.model.hidden_size;
         let ranks = u64::from(layout.tensor);
-        let whole = self.tokens * hidden;
+        let whole = self.tokens() * hidden;
         let sliced = layout.tensor > 1 && whole.is_multiple_of(ranks);
         let (elements, shape) = match (sliced, hidden.is_multiple_of(ranks)) {
-            (false, _) => (whole, vec![self.tokens, hidden]),
-            (true, true) => (whole / ranks, vec![self.tokens, hidden / ranks]),
+            (false, _) => (whole, vec![self.tokens(), hidden]),
+            (true, true) => (whole / ranks, vec![self.tokens(), hidden / ranks]),
             (true, false) => (whole / ranks, vec![whole / ranks]),
         };
         let call = self.tensor_parallel(operation, elements, shape);
@@ -92,7 +110,7 @@ impl Forward<'_> {
         let slice = call.elements;
         schedule.add(ranks, call, BOUNDARY_TENSORS);
         if sliced {
-            let shape = vec![self.tokens, self.deployment.model.hidden_size];
+            let shape = vec![self.tokens(), self.deployment.model.hidden_size];
             let gather = self.tensor_parallel(Operation::AllGather, slice, shape);
             schedule.add(ranks, gather, BOUNDARY_TENSORS);
         }

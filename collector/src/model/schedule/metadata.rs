@@ -29,9 +29,9 @@ pub(super) fn broadcast(
         // Only the last stage samples.
         let sampled = if stage == forward.last_stage() { step.sampled() } else { 0 };
         for (datatype, elements) in [
-            (Datatype::Int64, forward.tokens),       // input_tokens
-            (Datatype::Int64, forward.tokens),       // input_positions
-            (Datatype::Int64, forward.tokens),       // slot_mapping
+            (Datatype::Int64, forward.tokens()),     // input_tokens
+            (Datatype::Int64, forward.tokens()),     // input_positions
+            (Datatype::Int64, forward.tokens()),     // slot_mapping
             (Datatype::Int32, padded_sequences),     // seq_lens_tensor
             (Datatype::Int32, sequences),            // context_lens_tensor
             (Datatype::Int32, block_table),          // block_tables

@@ -1,9 +1,11 @@
 //! Every operation that an engine gives to NCCL, rank by rank.
 //!
 //! - [`forward`]: what one pass through the model sends;
+//! - [`experts`]: what the experts of a layer send, where replicas share them;
 //! - [`metadata`]: what V0 broadcasts before each step;
 //! - [`startup`]: what happens before the first request.
 
+mod experts;
 mod forward;
 mod metadata;
 mod startup;
@@ -23,6 +25,8 @@ pub enum Role {
     PipelineParallel,
     /// The ranks of one stage that share the experts.
     ExpertParallel,
+    /// The same rank of every replica.
+    DataParallel,
 }
 
 impl Role {
@@ -32,6 +36,7 @@ impl Role {
             Self::TensorParallel => "tensor",
             Self::PipelineParallel => "pipeline",
             Self::ExpertParallel => "expert",
+            Self::DataParallel => "data",
         }
     }
 }
@@ -124,11 +129,18 @@ impl Schedule {
     /// take the requests in turn.
     pub fn of_requests(deployment: &Deployment, requests: &[Request]) -> Result<Self, Refusal> {
         let replicas = deployment.layout.data as usize;
+        let share = |replica| -> Vec<_> {
+            requests.iter().copied().skip(replica).step_by(replicas).collect()
+        };
+        let steps = (0..replicas).map(|replica| scheduler::steps(deployment, &share(replica)));
+        let steps: Vec<Vec<Step>> = steps.collect::<Result<_, _>>()?;
         let mut schedule = Self::default();
-        for replica in 0..replicas {
-            let share: Vec<_> = requests.iter().copied().skip(replica).step_by(replicas).collect();
-            let steps = scheduler::steps(deployment, &share)?;
-            schedule.serve(deployment, replica as u32, &steps);
+        if deployment.replicas_share_experts() {
+            schedule.serve_together(deployment, &steps);
+        } else {
+            for (replica, steps) in steps.iter().enumerate() {
+                schedule.serve(deployment, replica as u32, steps);
+            }
         }
         Ok(schedule)
     }
@@ -143,24 +155,45 @@ impl Schedule {
     fn serve(&mut self, deployment: &Deployment, replica: u32, steps: &[Step]) {
         startup::start(self, deployment, replica);
         for step in steps {
-            self.step(deployment, replica, step);
+            let tokens = replayed_at(deployment, step).unwrap_or(step.tokens());
+            self.step(deployment, replica, step, &[tokens]);
         }
     }
 
-    fn step(&mut self, deployment: &Deployment, replica: u32, step: &Step) {
+    /// Replicas that share experts make every pass together; one that has nothing to do makes a pass of
+    /// one token.
+    fn serve_together(&mut self, deployment: &Deployment, steps: &[Vec<Step>]) {
+        for replica in 0..deployment.layout.data {
+            startup::start(self, deployment, replica);
+        }
+        let passes = experts::passes(steps.iter().map(Vec::len).max().unwrap_or(0));
+        for pass in 0..passes {
+            let here: Vec<Option<&Step>> = steps.iter().map(|steps| steps.get(pass)).collect();
+            let tokens = experts::tokens_together(deployment, &here);
+            for (replica, step) in here.into_iter().enumerate() {
+                let replica = replica as u32;
+                match step {
+                    Some(step) => self.step(deployment, replica, step, &tokens),
+                    None => {
+                        let phase = Phase::Idle;
+                        let forward = Forward { deployment, replica, phase, replicas: &tokens };
+                        forward.layers(self, 0, 1);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A step of one replica; `replicas` is how many tokens, padding counted, each of those has that
+    /// make it together.
+    fn step(&mut self, deployment: &Deployment, replica: u32, step: &Step, replicas: &[u64]) {
         let rows = match deployment.engine.rows_of_partial_prompts() {
-            true => step.sequences(),
+            true => step.sequences() + step.drafts,
             false => step.sampled(),
         };
-        let replayed = replayed_at(deployment, step);
-        let forward = Forward {
-            deployment,
-            replica,
-            phase: step.phase(),
-            tokens: replayed.unwrap_or(step.tokens()),
-        };
+        let forward = Forward { deployment, replica, phase: step.phase(), replicas };
         if deployment.engine.broadcasts_metadata() {
-            metadata::broadcast(self, &forward, step, replayed);
+            metadata::broadcast(self, &forward, step, replayed_at(deployment, step));
         }
         for stage in 0..deployment.layout.pipeline {
             forward.receive(self, stage);

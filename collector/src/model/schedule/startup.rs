@@ -19,13 +19,20 @@ const TRIED_BEFORE: usize = 2;
 /// wanted (`model_executor/warmup/kernel_warmup.py`).
 pub(super) fn start(schedule: &mut Schedule, deployment: &Deployment, replica: u32) {
     let layout = deployment.layout;
-    let forward = |tokens| Forward { deployment, replica, phase: Phase::Startup, tokens };
+    // All replicas start alike.
+    let replicas = if deployment.replicas_share_experts() { layout.data as usize } else { 1 };
+    let tokens = |tokens| vec![tokens; replicas];
+    fn forward<'a>(deployment: &'a Deployment, replica: u32, tokens: &'a [u64]) -> Forward<'a> {
+        Forward { deployment, replica, phase: Phase::Startup, replicas: tokens }
+    }
+    let one = tokens(1);
     for stage in 0..layout.pipeline {
-        first_use(schedule, &forward(1), stage);
+        first_use(schedule, &forward(deployment, replica, &one), stage);
     }
     // A profiling pass of as many tokens and sequences as there may be, each stage for itself
     // (`profile_run` of both model runners).
-    let profile = forward(deployment.max_num_batched_tokens);
+    let most = tokens(deployment.max_num_batched_tokens);
+    let profile = forward(deployment, replica, &most);
     for stage in 0..layout.pipeline {
         profile.layers(schedule, stage, 1);
     }
@@ -33,14 +40,17 @@ pub(super) fn start(schedule: &mut Schedule, deployment: &Deployment, replica: u
     profile.logits(schedule, sequences);
     // What is captured is not sent; the passes before each capture are.
     for (size, times) in warm_ups(deployment) {
+        let size = tokens(size);
         for stage in 0..layout.pipeline {
-            forward(size).layers(schedule, stage, times);
+            forward(deployment, replica, &size).layers(schedule, stage, times);
         }
     }
     // The last stage of V1 tries the sampler with as many sequences as there may be
     // (`v1/worker/gpu_worker.py`, `compile_or_warm_up_model`).
-    if deployment.engine != Engine::V0 {
-        let sampler = forward(sequences);
+    // The model runner of 0.32 has tried it at the end of the profiling pass, and no more.
+    if !matches!(deployment.engine, Engine::V0 | Engine::V1Release0_32) {
+        let tokens = tokens(sequences);
+        let sampler = forward(deployment, replica, &tokens);
         sampler.layers(schedule, sampler.last_stage(), 1);
         sampler.logits(schedule, sequences);
     }
@@ -67,7 +77,7 @@ fn warm_ups(deployment: &Deployment) -> BTreeMap<u64, u64> {
             run(&graphs.sizes, 1);
             run(&whole, 1);
         }
-        Engine::V1Release0_20 => {
+        Engine::V1Release0_20 | Engine::V1Release0_32 => {
             for sizes in [&graphs.sizes, &whole] {
                 run(sizes, 1);
                 run(&largest(sizes), 1);
@@ -85,12 +95,14 @@ fn first_use(schedule: &mut Schedule, forward: &Forward<'_>, stage: u32) {
     let experts = match forward.deployment.engine {
         Engine::V0 | Engine::V1Release0_8 => false,
         Engine::V1Release0_11 => true,
-        Engine::V1Release0_20 => forward.deployment.model.experts.is_some(),
+        Engine::V1Release0_20 | Engine::V1Release0_32 => forward.deployment.model.experts.is_some(),
     };
+    let data = if forward.deployment.replicas_share_experts() { layout.data } else { 1 };
     for (role, group) in [
         (Role::TensorParallel, layout.tensor),
         (Role::PipelineParallel, layout.pipeline),
-        (Role::ExpertParallel, if experts { layout.tensor } else { 1 }),
+        (Role::DataParallel, data),
+        (Role::ExpertParallel, if experts { layout.tensor * data } else { 1 }),
     ] {
         if group > 1 {
             let call = Call {

@@ -11,7 +11,7 @@ fn deployment(model: &str, tensor: u32, pipeline: u32, settings: Settings) -> De
 }
 
 fn request(prompt: u64, output: u64) -> Request {
-    Request { prompt, output, cached: 0 }
+    Request { prompt, output, cached: 0, arrives: 0 }
 }
 
 fn predict(deployment: Deployment, requests: &[Request]) -> Prediction {
@@ -340,6 +340,19 @@ fn v1_of_release_0_20_tells_all_stages_what_was_sampled() {
     }
     let gathers: u64 = rows(&prediction, "AllGather").iter().map(|row| row.3).sum();
     assert_eq!(gathers, 384, "two tensors and the logits, in each of 128 steps");
+}
+
+#[test]
+fn every_guess_of_an_n_gram_is_computed_and_has_its_row_of_logits() {
+    let settings = Settings { ngrams: true, ..V1 };
+    let step = Step { decodes: vec![9, 9], drafts: 3, ..Step::default() };
+    let prediction = Prediction::of_steps(deployment("llama-3.1-8b", 2, 1, settings), &[step]);
+    let prediction = prediction.unwrap();
+    assert_eq!(rows(&prediction, "AllReduce"), [(0, "decode", vec![5, 4096], 65)]);
+    assert_eq!(rows(&prediction, "AllGather"), [(0, "decode", vec![5, 128_256], 1)]);
+    let unknown = deployment("llama-3.1-8b", 2, 1, settings);
+    let error = Prediction::of_requests(unknown, &[request(9, 9)]).unwrap_err();
+    assert!(error.to_string().contains("--trace"));
 }
 
 #[test]

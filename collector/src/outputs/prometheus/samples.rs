@@ -248,15 +248,31 @@ fn steps(samples: &mut Samples, who: Who<'_>, process: &Process, groups: &Groups
     let place = groups.place(&process.identity());
     let stage = place.map(|place| place.stage.to_string()).unwrap_or_default();
     let tensor = place.map(|place| place.tensor.to_string()).unwrap_or_default();
+    let labels = |more: &[&str]| -> Values {
+        let more = [stage.as_str(), tensor.as_str()].into_iter().chain(more.iter().copied());
+        [who.job, who.host].into_iter().chain(more).map(str::to_owned).collect()
+    };
+    let marked = process.steps().is_marked();
+    if process.steps().is_engine() {
+        let level = f64::from(u8::from(marked));
+        samples.level(Metric::StepsMarked, labels(&[]), |all| all.max(level));
+    }
+    if marked {
+        samples.count(Metric::PhaseDisagreements, who.labels([]), process.steps().differing());
+    }
     for (label, count) in process.steps().counts() {
         let source = label.source.map_or("", Source::name);
-        let more = [&stage, &tensor, label.phase.name(), source].map(|text: &str| text.to_owned());
-        samples.count(Metric::Steps, who.labels(more), count.steps);
-        for (kind, tokens) in
-            [(Phase::Prefill, count.tokens.prefill), (Phase::Decode, count.tokens.decode)]
-        {
-            let more = [&stage, &tensor, kind.name()].map(|text: &str| text.to_owned());
-            samples.count(Metric::Tokens, who.labels(more), tokens);
+        samples.count(Metric::Steps, labels(&[label.phase.name(), source]), count.steps);
+        let prefill = (Phase::Prefill, count.tokens.prefill, count.prefill_requests);
+        let decode = (Phase::Decode, count.tokens.decode, count.decode_requests);
+        for (kind, tokens, requests) in [prefill, decode] {
+            samples.count(Metric::Tokens, labels(&[kind.name()]), tokens);
+            if label.source == Some(Source::Plugin) {
+                samples.count(Metric::StepRequests, labels(&[kind.name()]), requests);
+            }
+        }
+        if label.source == Some(Source::Plugin) {
+            samples.count(Metric::SpeculativeTokens, labels(&[]), count.speculative_tokens);
         }
     }
 }

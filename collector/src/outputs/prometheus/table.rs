@@ -34,7 +34,7 @@ labels! {
     FAULT = "fault", "kind of trouble, explained in proto/src/faults.rs";
     STATE = "state", "`connected`, `disconnected`, `ended`, `recovered` (died, and its ring file was read) or `departed` (made room for others)";
     REASON = "reason", "why the peer was refused";
-    SOURCE = "source", "how the phase is known: `startup`, `metadata`, `graph`, `rows`, `padding`, `pipeline` or `sizes` (docs/phases.md); empty when it is not";
+    SOURCE = "source", "how the phase is known: `plugin` (the engine marks its steps), `startup`, `metadata`, `graph`, `rows`, `padding`, `pipeline` or `sizes` (docs/phases.md); empty when it is not";
     KIND = "kind", "`prefill` or `decode`";
     NAME = "name", "the group by its role, as in reports: `tp0`, `pp1.1`";
     ROLE = "role", "`tensor`, `pipeline`, `data`, `expert` or `world`";
@@ -116,6 +116,14 @@ metrics! {
         "Engine steps of workers. A worker of each rank counts each step: look at one rank, or at the largest.";
     Tokens = Counter "nccltap_tokens" [JOB, HOST, STAGE, TENSOR_RANK, KIND]
         "Tokens of those steps whose tokens are known: of prompts (prefill) and of running sequences (decode). Where the engine pads a step, padding is in it unless the last stage or the plugin says otherwise.";
+    SpeculativeTokens = Counter "nccltap_speculative_tokens" [JOB, HOST, STAGE, TENSOR_RANK]
+        "Of the decode tokens of marked steps: guesses of a draft that were checked.";
+    StepRequests = Counter "nccltap_step_requests" [JOB, HOST, STAGE, TENSOR_RANK, KIND]
+        "Requests in marked steps, counted in each of their steps. Divided by nccltap_steps_total of source plugin: the mean batch.";
+    StepsMarked = Gauge "nccltap_steps_marked" [JOB, HOST, STAGE, TENSOR_RANK]
+        "1 where the engine says itself what its steps are, by the plugin or by nccltap.h; 0 where it is inferred.";
+    PhaseDisagreements = Counter "nccltap_phase_disagreements" [JOB, HOST]
+        "Operations of marked steps of which the sizes alone would have shown another phase than the engine says. The engine's word counts.";
     PhaseWeightedBytes = Counter "nccltap_phase_weighted_bytes" [JOB, HOST, GROUP, RANK, OP, KIND]
         "Message bytes by phase, with those of a mixed step divided by its tokens. Bytes of start-up and of unknown phase are not in it.";
     PhaseUnknownRatio = Gauge "nccltap_phase_unknown_ratio" [JOB, HOST]
@@ -135,7 +143,7 @@ metrics! {
     ConditionalOperations = Counter "nccltap_conditional_operations" [JOB, HOST, OP]
         "Operations in conditional nodes of graphs, once per launch: only the GPU knows how often they ran. They are in no other count, so that counts of the same op are lower bounds.";
     Records = Counter "nccltap_records" [JOB, HOST, FATE]
-        "Recorded calls of wrapped functions by what became of them.";
+        "Recorded calls of wrapped functions, and marks of engine steps, by what became of them.";
     RecordsPending = Gauge "nccltap_records_pending" [JOB, HOST]
         "Calls that are recorded and have not reached this collector yet.";
     RecordsDropped = Counter "nccltap_records_dropped" [JOB, HOST, WHY]

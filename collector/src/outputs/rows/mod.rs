@@ -7,7 +7,7 @@
 mod join;
 
 use crate::collector::Collector;
-use crate::groups::{Groups, Worker, join};
+use crate::groups::{Groups, Worker, join, plain_name};
 use crate::ledger::bytes::{bus_bytes, message_bytes};
 use crate::ledger::{Collective, Elements, Entry, Path};
 use crate::process::{Identity, Process};
@@ -51,10 +51,14 @@ pub struct Row {
     pub stage: Option<u32>,
     /// `prefill`, `decode`, `mixed`, `startup` or `unknown`.
     pub phase: String,
-    /// How the phase is known: `startup`, `metadata`, `graph`, `rows` or `sizes`.
+    /// How the phase is known: `plugin`, `startup`, `metadata`, `graph`, `rows` or `sizes`.
     pub phase_source: Option<String>,
-    /// Names the communicator on all its ranks: by its role (`tp0`), or 16 hexadecimal digits.
+    /// Names the communicator by its role (`tp0`), or as `communicator` does.
     pub group: Option<String>,
+    /// Names the communicator on all its ranks and in all reports: the hash of its ncclUniqueId, 16
+    /// hexadecimal digits.
+    #[serde(default)]
+    pub communicator: Option<String>,
     /// What the group is for: `tensor`, `pipeline`, `data`, `expert` or `world`.
     pub role: Option<String>,
     /// NCCL's name without prefix, in view `operations`.
@@ -292,6 +296,7 @@ fn row(key: RowKey, sums: Sums, view: View, groups: &Groups) -> Row {
         phase: key.label.phase.name().to_owned(),
         phase_source: key.label.source.map(|source| source.name().to_owned()),
         group: key.group.map(|group| groups.name(group)),
+        communicator: key.group.map(plain_name),
         role: key
             .group
             .and_then(|group| groups.purpose(group))

@@ -106,6 +106,7 @@ fn a_row_of_json_has_every_key_that_scripts_rely_on() {
         "phase",
         "phase_source",
         "group",
+        "communicator",
         "role",
         "op",
         "collective",

@@ -1,0 +1,75 @@
+/* nccltap.h: how an inference engine tells nccltap what its steps are.
+ *
+ * nccltap is preloaded into a process and counts its communication. It infers from message sizes whether
+ * a step is prefill, decode or both, and says `unknown` where that cannot be told. An engine that marks
+ * its steps by the functions below is not inferred: what it says is taken as it is.
+ *
+ *     nccltap_step step = {.size = sizeof step, .prefill_requests = 1, .prefill_tokens = 128};
+ *     if (nccltap_step_begin) nccltap_step_begin(&step);
+ *     ... the calls of NCCL and the launches of graphs that belong to the step ...
+ *     if (nccltap_step_end) nccltap_step_end();
+ *
+ * The functions are in libnccltap.so and in no library to link with. They are declared weak, so that a
+ * program runs with and without the tap; without it their addresses are null. A library that is linked
+ * with -z defs, and a program that is linked without -fPIE, looks them up instead:
+ *
+ *     nccltap_step_begin_function begin = (nccltap_step_begin_function)dlsym(RTLD_DEFAULT, "nccltap_step_begin");
+ *
+ * A mark holds for all threads of the process: calls are ordered by when they ended, and every call between
+ * begin and end belongs to the step. So a process marks one step at a time. What runs on the GPU does
+ * not matter, only the calls of the host.
+ *
+ * A mark costs some 50 ns where the tap is alive, and does nothing where it is not: before the first
+ * communicator of the process, when the tap is switched off, in a forked child that makes no communicator. It takes no lock,
+ * allocates nothing and never fails. Signal handlers may not mark.
+ */
+#ifndef NCCLTAP_H
+#define NCCLTAP_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Flags of a step. The first four say that it serves no request: its phase is `startup`. */
+enum {
+    NCCLTAP_DUMMY = 1 << 0,     /* an idle partner of a data-parallel group keeps in step with the others */
+    NCCLTAP_WARM_UP = 1 << 1,   /* warms the engine up */
+    NCCLTAP_CAPTURE = 1 << 2,   /* its work goes to CUDA graphs */
+    NCCLTAP_PROFILE = 1 << 3,   /* measures how much memory a step takes */
+    NCCLTAP_CONTINUED = 1 << 4, /* the rest of the step that was marked last, e.g. its sampling: not one more step */
+};
+
+/* What a step is. Fields may be added at the end; `size` says which the caller knows. */
+typedef struct nccltap_step {
+    uint32_t size;               /* sizeof(nccltap_step) */
+    uint32_t flags;              /* NCCLTAP_* */
+    uint32_t prefill_requests;   /* requests that compute tokens of their prompt, also again after preemption */
+    uint32_t decode_requests;    /* requests that generate: all their tokens but the last one are computed */
+    uint32_t prefill_tokens;     /* tokens that the former compute in this step, without padding */
+    uint32_t decode_tokens;      /* tokens that the latter compute, speculative ones among them */
+    uint32_t speculative_tokens; /* of those: guesses of a draft that are checked in this step */
+} nccltap_step;
+
+typedef void (*nccltap_step_begin_function)(const nccltap_step *);
+typedef void (*nccltap_step_describe_function)(const nccltap_step *);
+typedef void (*nccltap_step_end_function)(void);
+
+#ifndef NCCLTAP_NO_PROTOTYPES
+/* A step begins. NULL when it is not known yet what it is; say it by nccltap_step_describe before the end,
+ * or the step's phase is `unknown`. A step that is under way ends here. */
+__attribute__((weak)) void nccltap_step_begin(const nccltap_step *step);
+
+/* What the step under way is. Of a step that began with NULL it holds for all its calls, otherwise for those that follow. */
+__attribute__((weak)) void nccltap_step_describe(const nccltap_step *step);
+
+/* The step under way is over. Calls until the next one belong to none. */
+__attribute__((weak)) void nccltap_step_end(void);
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,64 @@
+"""What the hooks of all engines share."""
+
+import functools
+import logging
+from typing import Any, Callable, Set
+
+from nccltap import marks
+
+log = logging.getLogger("nccltap")
+
+
+class Marker:
+    """Marks the steps of the engine in this process."""
+
+    def __init__(self, to: marks.Marks) -> None:
+        self.marks = to
+        #: A run at start-up is under way. It may call what serves requests otherwise: that is part of it.
+        self.starting = False
+        self._said: Set[str] = set()
+
+    def say_once(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            log.warning("nccltap: %s", sentence)
+
+    def cannot_hook(self, owner: str, name: str) -> None:
+        self.say_once(f"{owner} has no {name} to hook; the phases of this process are inferred from sizes")
+
+    def count(self, schedule: Callable[[Any], Any], of: Any) -> Any:
+        """What `schedule` makes of a step. What goes wrong in it is not the engine's trouble."""
+        try:
+            return schedule(of)
+        except Exception as error:  # noqa: BLE001
+            self.say_once(f"a step is not what the plugin knows, so its phase is unknown: {type(error).__name__}: {error}")
+            return None
+
+    def startup(self, owner: type, name: str, flags: int) -> None:
+        """Marks a function as a run at start-up. An engine need not have it."""
+        function = getattr(owner, name, None)
+        if function is None:
+            return
+
+        @functools.wraps(function)
+        def marked(*arguments: Any, **options: Any) -> Any:
+            if self.starting:
+                return function(*arguments, **options)
+            self.starting = True
+            self.marks.begin(marks.step(flags=flags))
+            try:
+                return function(*arguments, **options)
+            finally:
+                self.marks.end()
+                self.starting = False
+
+        setattr(owner, name, marked)
+
+    def replace(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> bool:
+        """Puts what `make` makes of a function in its place. Says so when there is no such function."""
+        function = getattr(owner, name, None)
+        if function is None:
+            self.cannot_hook(owner.__name__, name)
+            return False
+        setattr(owner, name, functools.wraps(function)(make(function)))
+        return True

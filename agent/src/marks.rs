@@ -1,0 +1,158 @@
+//! Marks of engine steps: the functions that `include/nccltap.h` declares.
+//!
+//! An engine, or a plugin in it, says when a step begins, what it is, and when it is over. Each of that is
+//! a record in the calling thread's ring, which goes where all records go. Where the tap is not alive in
+//! the process, nothing happens.
+#![allow(unsafe_code)]
+
+use crate::life;
+use crate::record;
+use nccltap_proto::{Mark, MarkKind, MarkedStep};
+
+/// `nccltap_step` of the header.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct CStep {
+    size: u32,
+    flags: u32,
+    prefill_requests: u32,
+    decode_requests: u32,
+    prefill_tokens: u32,
+    decode_tokens: u32,
+    speculative_tokens: u32,
+}
+
+const _: () = assert!(size_of::<CStep>() == 28 && align_of::<CStep>() == 4);
+
+/// Size and flags: less than that says nothing.
+const SMALLEST: usize = 8;
+
+impl CStep {
+    /// What a caller says. Fields that its header did not have are 0, fields that this one does not have
+    /// are not read.
+    ///
+    /// # Safety
+    /// `step` is null, or points to as many bytes as its first field says.
+    unsafe fn read(step: *const Self) -> Option<MarkedStep> {
+        if step.is_null() {
+            return None;
+        }
+        let mut read = Self::default();
+        // SAFETY: the caller's word for it; the copy is bounded by both sizes.
+        unsafe {
+            let size = (&raw const (*step).size).read_unaligned() as usize;
+            if size < SMALLEST {
+                return None;
+            }
+            let length = size.min(size_of::<Self>());
+            std::ptr::copy_nonoverlapping(step.cast::<u8>(), (&raw mut read).cast::<u8>(), length);
+        }
+        let Self { flags, prefill_requests, decode_requests, prefill_tokens, .. } = read;
+        let Self { decode_tokens, speculative_tokens, .. } = read;
+        Some(MarkedStep {
+            prefill_requests,
+            decode_requests,
+            prefill_tokens,
+            decode_tokens,
+            speculative_tokens,
+            flags,
+        })
+    }
+}
+
+fn mark(kind: MarkKind, step: Option<MarkedStep>) {
+    if life::agent().is_some() {
+        record::mark(&Mark { kind, step });
+    }
+}
+
+/// A step begins. `step` says what it is, or is null when that is not known yet.
+///
+/// # Safety
+/// `step` is null, or points to as many bytes as its field `size` says.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+unsafe extern "C" fn nccltap_step_begin(step: *const CStep) {
+    if life::agent().is_some() {
+        // SAFETY: the caller's promise.
+        mark(MarkKind::Begin, unsafe { CStep::read(step) });
+    }
+}
+
+/// Says what the step under way is.
+///
+/// # Safety
+/// As for [`nccltap_step_begin`].
+#[cfg_attr(not(test), unsafe(no_mangle))]
+unsafe extern "C" fn nccltap_step_describe(step: *const CStep) {
+    // SAFETY: the caller's promise.
+    if let Some(step) = unsafe { CStep::read(step) } {
+        mark(MarkKind::Describe, Some(step));
+    }
+}
+
+/// The step is over.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+extern "C" fn nccltap_step_end() {
+    mark(MarkKind::End, None);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: CStep = CStep {
+        size: 28,
+        flags: 1,
+        prefill_requests: 2,
+        decode_requests: 3,
+        prefill_tokens: 4,
+        decode_tokens: 5,
+        speculative_tokens: 6,
+    };
+
+    fn read(step: &CStep) -> Option<MarkedStep> {
+        // SAFETY: no size in these tests is larger than the structure.
+        unsafe { CStep::read(step) }
+    }
+
+    #[test]
+    fn a_step_is_read_as_it_was_written() {
+        let expected = MarkedStep {
+            prefill_requests: 2,
+            decode_requests: 3,
+            prefill_tokens: 4,
+            decode_tokens: 5,
+            speculative_tokens: 6,
+            flags: 1,
+        };
+        assert_eq!(read(&STEP), Some(expected));
+    }
+
+    #[test]
+    fn fields_that_the_callers_header_did_not_have_are_not_read() {
+        let early = CStep { size: 16, ..STEP };
+        let expected = MarkedStep {
+            prefill_requests: 2,
+            decode_requests: 3,
+            flags: 1,
+            ..MarkedStep::default()
+        };
+        assert_eq!(read(&early), Some(expected));
+    }
+
+    #[test]
+    fn a_later_header_has_more_fields_than_are_read() {
+        let later = [64u32, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+        // SAFETY: the array is as long as its first element says.
+        let read = unsafe { CStep::read(later.as_ptr().cast()) };
+        assert_eq!(read.map(|step| step.speculative_tokens), Some(6));
+    }
+
+    #[test]
+    fn what_says_nothing_is_nothing() {
+        assert_eq!(read(&CStep { size: 4, ..STEP }), None);
+        assert_eq!(read(&CStep { size: 0, ..STEP }), None);
+        // SAFETY: null is allowed.
+        assert_eq!(unsafe { CStep::read(std::ptr::null()) }, None);
+    }
+}

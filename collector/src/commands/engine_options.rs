@@ -1,0 +1,139 @@
+//! The options that say which model is served, and by which engine.
+
+use crate::model::presets::preset;
+use crate::model::{Engine, Model, Settings};
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ModelOptions {
+    /// A model of the paper: llama-3.2-3b, llama-3.1-8b or llama-2-13b
+    #[arg(long, value_name = "NAME", required_unless_present = "model_config")]
+    model: Option<String>,
+
+    /// The config.json of any other model
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    model_config: Option<PathBuf>,
+}
+
+impl ModelOptions {
+    pub(super) fn described(&self) -> anyhow::Result<Model> {
+        match (&self.model_config, &self.model) {
+            (Some(file), _) => {
+                let place = file.display();
+                let config = std::fs::read_to_string(file)
+                    .with_context(|| format!("cannot read {place}"))?;
+                // A config.json lies in a folder named after its model.
+                let name = match file.file_stem().and_then(|stem| stem.to_str()) {
+                    Some("config") => file.parent().and_then(Path::file_name),
+                    _ => file.file_stem(),
+                };
+                let name = name.and_then(|name| name.to_str()).unwrap_or("config.json");
+                Model::from_config(name, &config).with_context(|| format!("{place} is no use"))
+            }
+            (None, Some(name)) => Ok(preset(name)?),
+            (None, None) => bail!("say which model: --model NAME or --model-config FILE"),
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct EngineOptions {
+    /// Engine of vLLM
+    #[arg(long, value_enum, default_value_t = EngineName::VllmV0)]
+    engine: EngineName,
+
+    /// Release of vLLM [default: 0.8.5 for vllm-v0, 0.20 for vllm-v1]
+    #[arg(long, value_enum, value_name = "RELEASE")]
+    engine_version: Option<Release>,
+
+    /// With CUDA graphs, that is without vLLM's --enforce-eager
+    #[arg(long)]
+    cuda_graphs: bool,
+
+    /// With vLLM's custom all-reduce, that is without its --disable-custom-all-reduce
+    #[arg(long)]
+    custom_all_reduce: bool,
+
+    /// As given to vLLM [default: the model's]
+    #[arg(long, value_name = "TOKENS")]
+    max_model_len: Option<u64>,
+
+    /// As given to vLLM [default: that of the engine]
+    #[arg(long, value_name = "N")]
+    max_num_seqs: Option<u64>,
+
+    /// As given to vLLM [default: that of the engine]
+    #[arg(long, value_name = "TOKENS")]
+    max_num_batched_tokens: Option<u64>,
+
+    /// As given to vLLM [default: that of the engine]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    enable_chunked_prefill: Option<bool>,
+
+    /// As given to vLLM
+    #[arg(long, value_name = "TOKENS", default_value_t = 16)]
+    block_size: u64,
+
+    /// Sequence parallelism, vLLM's pass_config.enable_sp
+    #[arg(long)]
+    enable_sp: bool,
+
+    /// Speculative decoding by this method of vLLM; ngram is known, from a trace
+    #[arg(long, value_name = "METHOD")]
+    speculative_method: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EngineName {
+    VllmV0,
+    VllmV1,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Release {
+    #[value(name = "0.8.5")]
+    R0_8,
+    #[value(name = "0.11")]
+    R0_11,
+    #[value(name = "0.20")]
+    R0_20,
+    #[value(name = "0.32")]
+    R0_32,
+}
+
+impl EngineOptions {
+    pub(super) fn settings(&self) -> anyhow::Result<Settings> {
+        let engine = match (self.engine, self.engine_version) {
+            (EngineName::VllmV0, None | Some(Release::R0_8)) => Engine::V0,
+            (EngineName::VllmV0, Some(_)) => {
+                bail!("vLLM has no V0 engine after 0.10: give --engine vllm-v1")
+            }
+            (EngineName::VllmV1, Some(Release::R0_8)) => Engine::V1Release0_8,
+            (EngineName::VllmV1, Some(Release::R0_11)) => Engine::V1Release0_11,
+            (EngineName::VllmV1, None | Some(Release::R0_20)) => Engine::V1Release0_20,
+            (EngineName::VllmV1, Some(Release::R0_32)) => Engine::V1Release0_32,
+        };
+        let ngrams = match self.speculative_method.as_deref() {
+            None => false,
+            Some("ngram") => true,
+            Some(method) => bail!(
+                "speculative decoding by {method} runs a draft model, whose passes are not modelled; \
+                 ngram is"
+            ),
+        };
+        Ok(Settings {
+            engine,
+            cuda_graphs: self.cuda_graphs,
+            max_model_len: self.max_model_len,
+            max_num_seqs: self.max_num_seqs,
+            max_num_batched_tokens: self.max_num_batched_tokens,
+            chunked_prefill: self.enable_chunked_prefill,
+            block_size: self.block_size,
+            custom_all_reduce: self.custom_all_reduce,
+            sequence_parallelism: self.enable_sp,
+            ngrams,
+        })
+    }
+}

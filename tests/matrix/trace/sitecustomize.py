@@ -1,0 +1,110 @@
+"""Writes down what vLLM's own scheduler scheduled, in the form that `nccltap predict --trace` and `nccltap check --trace` read.
+
+Python runs this file at its start when its folder is in PYTHONPATH. Nothing of nccltap takes part. The process that has the scheduler
+writes VLLM_SCHEDULE_TRACE/PID.jsonl, a line for each step that computes something:
+
+    {"new": {REQUEST: {"prompt": TOKENS, "cached": TOKENS}}, "tokens": {REQUEST: TOKENS}, "drafts": {REQUEST: TOKENS}}
+
+`new` has the requests that are scheduled for the first time, or anew after they were preempted. Tried with vLLM 0.8.5 (V0 and V1), 0.11 and
+0.20.
+"""
+
+import functools
+import importlib.abc
+import importlib.util
+import json
+import os
+import sys
+
+FOLDER = os.environ.get("VLLM_SCHEDULE_TRACE")
+
+
+def write(new, tokens, drafts):
+    if not tokens:
+        return
+    line = {"new": new, "tokens": tokens, "drafts": drafts}
+    with open(f"{FOLDER}/{os.getpid()}.jsonl", "a") as log:
+        log.write(json.dumps({key: value for key, value in line.items() if value}, separators=(",", ":")) + "\n")
+
+
+def patch_v0(module):
+    schedule = module.Scheduler.schedule
+    computed = {}
+
+    @functools.wraps(schedule)
+    def traced(self):
+        result = schedule(self)
+        new, tokens = {}, {}
+        for group in result[0]:
+            ((_, data),) = group.seq_data.items()
+            name, before = group.request_id, data.get_num_computed_tokens()
+            if group.is_prompt and computed.get(name) != before:
+                cached = len(group.computed_block_nums or ()) * self.cache_config.block_size
+                new[name] = {"prompt": data.get_len(), "cached": cached}
+            tokens[name] = group.token_chunk_size
+            computed[name] = before + group.token_chunk_size
+        write(new, tokens, {})
+        return result
+
+    module.Scheduler.schedule = traced
+
+
+def patch_v1(module):
+    schedule = module.Scheduler.schedule
+
+    @functools.wraps(schedule)
+    def traced(self, *arguments, **options):
+        output = schedule(self, *arguments, **options)
+        new = {}
+
+        def begin(name, cached):
+            new[name] = {"prompt": self.requests[name].num_tokens, "cached": cached}
+
+        for request in output.scheduled_new_reqs:
+            begin(request.req_id, request.num_computed_tokens)
+        cached = output.scheduled_cached_reqs
+        if isinstance(cached, list):
+            for request in cached:
+                if request.resumed_from_preemption:
+                    begin(request.req_id, request.num_computed_tokens)
+        else:
+            resumed = getattr(cached, "resumed_req_ids", None)
+            if resumed is None:
+                resumed = {name for name, again in zip(cached.req_ids, cached.resumed_from_preemption) if again}
+            for name, tokens in zip(cached.req_ids, cached.num_computed_tokens):
+                if name in resumed:
+                    begin(name, tokens)
+        drafts = {name: len(guessed) for name, guessed in output.scheduled_spec_decode_tokens.items()}
+        write(new, output.num_scheduled_tokens, drafts)
+        return output
+
+    module.Scheduler.schedule = traced
+
+
+PATCHES = {"vllm.core.scheduler": patch_v0, "vllm.v1.core.sched.scheduler": patch_v1}
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    """Lets a module of PATCHES be imported as always, and then changes it."""
+
+    def find_spec(self, name, path, target=None):
+        patch = PATCHES.get(name)
+        if patch is None:
+            return None
+        sys.meta_path.remove(self)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            patch(module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+if FOLDER:
+    sys.meta_path.insert(0, Finder())
