@@ -14,6 +14,7 @@ use crate::ring::Reader;
 use crate::shield::shielded;
 use crate::stream;
 use nccltap_proto::functions::Function;
+use nccltap_proto::marks::MarkKind;
 use nccltap_proto::ringfile::{DOOR_DLSYM, DOOR_PLT};
 use nccltap_proto::{PROTOCOL_VERSION, RECORD_SIZE, v1};
 use std::cell::Cell;
@@ -206,7 +207,9 @@ impl Drain {
             settings: settings.shown.clone(),
             functions: Function::ALL
                 .iter()
-                .map(|f| v1::Function { id: u32::from(f.id()), name: f.name().to_owned() })
+                .map(|function| (function.id(), function.name()))
+                .chain(MarkKind::ALL.iter().map(|kind| (kind.id(), kind.name())))
+                .map(|(id, name)| v1::Function { id: id.into(), name: name.to_owned() })
                 .collect(),
             ring_file: self.agent.file.path().to_string_lossy().into_owned(),
             started: Some(self.agent.started.into()),

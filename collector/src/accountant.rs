@@ -90,9 +90,12 @@ impl Listener for Accountant<'_> {
     }
 
     #[inline]
-    fn operation(&mut self, call: &OperationCall, _: &Communicators) {
+    fn operation(&mut self, call: &OperationCall, communicators: &Communicators) {
         let turn = self.steps.operation(call);
         self.around(turn, std::slice::from_ref(call), |ledger, place| match place {
+            Place::Now(label, tokens) if turn.gathers => {
+                ledger.gather(call, communicators, label, tokens);
+            }
             Place::Now(label, tokens) => ledger.operation(call, label, tokens),
             Place::Hold => ledger.hold(call),
         });

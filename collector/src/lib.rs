@@ -16,6 +16,7 @@
 //! - [`groups`]: communicators of all processes joined, their roles, the layout;
 //! - [`outputs`]: rows, text, metrics, HTTP;
 //! - [`model`]: what should be seen, and whether it was;
+//! - [`serving`]: what the engine says of its requests, beside what was communicated meanwhile;
 //! - [`server`]: a collector with its sockets, running;
 //! - [`private`]: such a collector for the time of one command, [`preload`], which brings the
 //!   tap into it, and [`plugin`], which brings along what marks the steps of vLLM and SGLang;
@@ -39,6 +40,9 @@
 //! | operations that wait for other threads of their process | 262,144 ([`timeline::WAITING_OPERATIONS`]) | told out of turn, and the step is unknown |
 //! | kinds of calls held of a step | 256 | counted as unknown |
 //! | slices of time that a process' life is told in | 256 ([`history::SLICES`]) | each two become one |
+//! | steps of a process that wait for another pipeline stage, or are remembered for it per link | 4,096 ([`steps::WAITING_STEPS`]) | the oldest is unknown |
+//! | groups and links that processes know of each other | 65,536 and 4,096 | not joined: unknown |
+//! | sizes that an engine captures into graphs | 1,024 | no padding is known |
 //! | series of operations in the metrics | 4,096 ([`outputs::prometheus::samples::SERIES`]) | summed as `other` |
 //! | a recording | 16 GiB ([`recording::DEFAULT_LIMIT`], `--record-limit`) | it stops, and every report says so |
 //! | a ring file that is read | 4 GiB ([`recovery::file::LARGEST_FILE`]) | left alone, and said so |
@@ -64,5 +68,6 @@ pub mod recovery;
 pub mod refusals;
 pub mod replay;
 pub mod server;
+pub mod serving;
 pub mod steps;
 pub mod timeline;

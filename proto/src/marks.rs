@@ -47,6 +47,15 @@ impl MarkKind {
     pub const fn id(self) -> u16 {
         self as u16
     }
+
+    /// The function of `nccltap.h` that makes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Begin => "nccltap_step_begin",
+            Self::Describe => "nccltap_step_describe",
+            Self::End => "nccltap_step_end",
+        }
+    }
 }
 
 /// What an engine says of a step. `agent/include/nccltap.h` explains the fields to engines.

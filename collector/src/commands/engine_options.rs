@@ -80,6 +80,14 @@ pub(super) struct EngineOptions {
     /// As given to vLLM
     #[arg(long, value_name = "TOKENS", default_value_t = 16)]
     block_size: u64,
+
+    /// Sequence parallelism, vLLM's pass_config.enable_sp
+    #[arg(long)]
+    enable_sp: bool,
+
+    /// Speculative decoding by this method of vLLM; ngram is known, from a trace
+    #[arg(long, value_name = "METHOD")]
+    speculative_method: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -96,6 +104,8 @@ enum Release {
     R0_11,
     #[value(name = "0.20")]
     R0_20,
+    #[value(name = "0.32")]
+    R0_32,
 }
 
 impl EngineOptions {
@@ -108,6 +118,15 @@ impl EngineOptions {
             (EngineName::VllmV1, Some(Release::R0_8)) => Engine::V1Release0_8,
             (EngineName::VllmV1, Some(Release::R0_11)) => Engine::V1Release0_11,
             (EngineName::VllmV1, None | Some(Release::R0_20)) => Engine::V1Release0_20,
+            (EngineName::VllmV1, Some(Release::R0_32)) => Engine::V1Release0_32,
+        };
+        let ngrams = match self.speculative_method.as_deref() {
+            None => false,
+            Some("ngram") => true,
+            Some(method) => bail!(
+                "speculative decoding by {method} runs a draft model, whose passes are not modelled; \
+                 ngram is"
+            ),
         };
         Ok(Settings {
             engine,
@@ -118,6 +137,8 @@ impl EngineOptions {
             chunked_prefill: self.enable_chunked_prefill,
             block_size: self.block_size,
             custom_all_reduce: self.custom_all_reduce,
+            sequence_parallelism: self.enable_sp,
+            ngrams,
         })
     }
 }

@@ -7,6 +7,8 @@ use crate::outputs::rows::{View, json};
 use crate::plugin;
 use crate::preload::{find_library, joined, nameable, uplink_problem};
 use crate::private::PrivateCollector;
+use crate::serving::address::of_command;
+use crate::serving::watch::Watch;
 use anyhow::Context;
 use nccltap_proto::address::Address;
 use std::ffi::OsString;
@@ -16,6 +18,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{ExitCode, ExitStatus};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::process::{Child, Command};
@@ -53,6 +56,11 @@ pub(super) struct Keep {
     /// Print no report
     #[arg(long)]
     quiet: bool,
+
+    /// Where the engine answers HTTP: the report has the latencies of its requests from /metrics there. By
+    /// default it is found where CMD is `vllm serve` or another server that is known
+    #[arg(long, value_name = "http://HOST:PORT")]
+    engine_metrics: Option<Target>,
 
     /// Write the rows of the report to FILE, as `nccltap report --format json` prints them
     #[arg(long, value_name = "FILE")]
@@ -130,6 +138,9 @@ pub(super) async fn with_own(
         set.map(|(_, value)| value.clone()).or_else(|| std::env::var_os(name))
     })?;
     environment.extend(brought);
+    let engine =
+        keep.engine_metrics.clone().or_else(|| commands.iter().find_map(|c| of_command(c)));
+    let watch = engine.map(|engine| Watch::start(engine, Arc::clone(own.collector())));
     let mut signals = Signals::catch()?;
     let mut children = Vec::new();
     for command in commands {
@@ -144,6 +155,7 @@ pub(super) async fn with_own(
         }
     }
     let ended = supervise_all(children, &mut signals).await?;
+    let served = watch.map(Watch::stop).unwrap_or_default();
     let running = tokio::select! {
         running = own.settle(SETTLE_WITHIN) => running,
         // Whoever does not want to wait sees what there is.
@@ -151,6 +163,9 @@ pub(super) async fn with_own(
     };
     if !keep.quiet {
         eprint!("\n{}", own.report());
+        if !served.is_empty() {
+            eprint!("\n{served}");
+        }
         if running > 0 {
             eprintln!(
                 "warning: {running} processes have not ended; what they do from now on is in \

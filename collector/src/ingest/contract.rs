@@ -7,7 +7,7 @@ use nccltap_proto::record::{RECORD_SIZE, Record, records};
 use nccltap_proto::ringfile::{
     COMMUNICATORS, FAULTS, LARGEST_MANIFEST, LIBRARIES, MANIFEST_OPERATIONS, MANIFESTS, MAX_RINGS,
 };
-use nccltap_proto::{Function, PROTOCOL_VERSION, v1};
+use nccltap_proto::{Function, MarkKind, PROTOCOL_VERSION, v1};
 use std::fmt;
 
 /// A rule that a message breaks.
@@ -250,7 +250,9 @@ fn batch(batch: &v1::Batch, functions: &[v1::Function]) -> Result<(), Breach> {
                 "the record at position {position} of ring {number} has not ended"
             ));
         }
-        known_function(record.function, functions)?;
+        if MarkKind::from_id(record.function).is_none() {
+            known_function(record.function, functions)?;
+        }
     }
     Ok(())
 }

@@ -59,6 +59,18 @@ fn each_broken_rule_of_a_hello_has_its_sentence() {
 }
 
 #[test]
+fn marks_are_records_and_no_part_of_a_graph() {
+    for kind in MarkKind::ALL {
+        assert!(report(&one_record(|r| r.function = kind.id()), &[]).is_ok());
+        let operation =
+            v1::ManifestOperation { function: kind.id().into(), times: 1, ..Default::default() };
+        let manifest = v1::Manifest { id: 1, operations: vec![operation], ..Default::default() };
+        let broken = v1::Report { manifests: vec![manifest], ..Default::default() };
+        assert!(report(&broken, &[]).is_err());
+    }
+}
+
+#[test]
 fn each_broken_rule_of_a_report_has_its_sentence() {
     for (broken, sentence) in [
         (with_batch(|b| b.ring = 5000), "ring 5000 is out of range"),

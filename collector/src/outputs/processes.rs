@@ -73,7 +73,7 @@ pub struct ProcessView {
     pub failed: Vec<FailedView>,
     /// Communicators, in order of creation.
     pub communicators: Vec<CommunicatorView>,
-    /// Copies of NCCL and of the CUDA runtime.
+    /// Copies of NCCL and of CUDA's runtime and driver.
     pub libraries: Vec<LibraryView>,
     /// Trouble the tap stepped around: count per kind.
     pub faults: BTreeMap<String, u64>,
@@ -172,7 +172,7 @@ pub struct CommunicatorView {
 pub struct LibraryView {
     /// Number within the process.
     pub id: u32,
-    /// `NCCL` or `CUDA runtime`.
+    /// `NCCL`, `CUDA runtime` or `CUDA driver`.
     pub kind: String,
     /// File it was loaded from.
     pub path: String,
@@ -218,6 +218,7 @@ pub struct InFlightView {
 pub fn result_of(function: Function, result: i32) -> String {
     match function.library() {
         Library::CudaRuntime if result >= 0 => format!("cudaError_t {result}"),
+        Library::CudaDriver if result >= 0 => format!("CUresult {result}"),
         _ => result_name(result).to_owned(),
     }
 }
@@ -384,6 +385,7 @@ fn library(facts: &v1::Library) -> LibraryView {
         id: facts.id,
         kind: match facts.kind() {
             v1::LibraryKind::CudaRuntime => Library::CudaRuntime.name().to_owned(),
+            v1::LibraryKind::CudaDriver => Library::CudaDriver.name().to_owned(),
             v1::LibraryKind::Nccl | v1::LibraryKind::Unspecified => Library::Nccl.name().to_owned(),
         },
         path: facts.path.clone(),

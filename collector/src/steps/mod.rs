@@ -6,7 +6,7 @@
 //!
 //! | recogniser | engine | a step begins | its phase shows |
 //! |---|---|---|---|
-//! | `v0` | vLLM V0, tensor parallel | with a burst of metadata | in the metadata |
+//! | `v0` | vLLM V0, tensor parallel | with a burst of metadata | in the metadata, or at a later stage |
 //! | `v1` | vLLM V1, tensor parallel, the last or only stage | with the forward pass | at the logits |
 //! | `stage` | vLLM V1, tensor parallel, other stages | with what the stage before sends | at the last stage |
 //! | `pipeline_only` | one rank per stage | with a transfer | in its size |
@@ -43,9 +43,9 @@ use disagreement::Disagreement;
 use event::Event;
 use marked::Marked;
 use nccltap_proto::{Datatype, Mark, Operation};
-use pipeline::{Exchange, Links};
+use pipeline::{Exchange, Links, Notice, Over};
 use pipeline_only::PipelineOnly;
-use stage::{Over, Stage};
+use stage::Stage;
 use std::collections::{BTreeMap, BTreeSet};
 use v0::V0;
 use v1::{Around, V1};
@@ -215,6 +215,7 @@ impl Steps {
     pub(crate) fn finish(&mut self) -> Settled {
         let over = match &mut self.engine {
             Engine::Stage(engine) => engine.finish(),
+            Engine::V0(engine) => engine.finish(),
             _ => None,
         };
         over.map_or(Settled::UNKNOWN, |over| self.leave(over))
@@ -267,23 +268,23 @@ impl Steps {
 
     #[inline]
     fn infer(&mut self, event: Event) -> Turn {
-        match &mut self.engine {
+        let (turn, notice) = match &mut self.engine {
             Engine::V0(engine) => engine.event(event),
             Engine::V1(engine) => {
                 let has_partners = self.communicators.len() > 1 && !self.is_alone;
-                let around = Around { captures: &self.captures, has_partners };
-                let (turn, told) = engine.event(event, &around);
-                if let Some(told) = told {
-                    self.exchange.tell(told);
-                }
+                engine.event(event, &Around { captures: &self.captures, has_partners })
+            }
+            Engine::Stage(engine) => engine.event(event),
+            Engine::PipelineOnly(engine) => (engine.event(event), None),
+            Engine::None | Engine::Starting(_) => (self.before_first_step(event), None),
+        };
+        match notice {
+            Some(Notice::Over(over)) => turn.settling(self.leave(over)),
+            Some(Notice::Known(told)) => {
+                self.exchange.tell(told);
                 turn
             }
-            Engine::Stage(engine) => match engine.event(event) {
-                (turn, Some(over)) => turn.settling(self.leave(over)),
-                (turn, None) => turn,
-            },
-            Engine::PipelineOnly(engine) => engine.event(event),
-            Engine::None | Engine::Starting(_) => self.before_first_step(event),
+            None => turn,
         }
     }
 
@@ -324,7 +325,7 @@ impl Steps {
             if self.joined_late {
                 engine.gap();
             }
-            let turn = engine.event(event);
+            let (turn, _) = engine.event(event);
             self.engine = Engine::V0(engine);
             return match self.joined_late {
                 true => turn,

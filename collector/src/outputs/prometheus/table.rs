@@ -34,7 +34,7 @@ labels! {
     FAULT = "fault", "kind of trouble, explained in proto/src/faults.rs";
     STATE = "state", "`connected`, `disconnected`, `ended`, `recovered` (died, and its ring file was read) or `departed` (made room for others)";
     REASON = "reason", "why the peer was refused";
-    SOURCE = "source", "how the phase is known: `plugin` (the engine marks its steps), `startup`, `metadata`, `graph`, `rows` or `sizes`; empty when it is not";
+    SOURCE = "source", "how the phase is known: `plugin` (the engine marks its steps), `startup`, `metadata`, `graph`, `rows`, `padding`, `pipeline` or `sizes` (docs/phases.md); empty when it is not";
     KIND = "kind", "`prefill` or `decode`";
     NAME = "name", "the group by its role, as in reports: `tp0`, `pp1.1`";
     ROLE = "role", "`tensor`, `pipeline`, `data`, `expert` or `world`";

@@ -1,0 +1,54 @@
+//! Asks an engine for its metrics while it serves.
+
+use super::requests::Requests;
+use super::window::{Communication, Snapshot, Window};
+use crate::client::{Target, get};
+use crate::collector::Collector;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// How often it is asked. What is served in the last moments of an engine may be missed.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// An engine that is asked from now on.
+#[derive(Debug)]
+pub struct Watch {
+    engine: Target,
+    seen: Arc<Mutex<Option<Window>>>,
+    asking: JoinHandle<()>,
+}
+
+impl Watch {
+    /// Asks the engine at `engine` again and again, and notes what its workers have communicated by then.
+    pub fn start(engine: Target, collector: Arc<Collector>) -> Self {
+        let seen = Arc::new(Mutex::new(None));
+        let asking = tokio::spawn(ask(engine.clone(), collector, Arc::clone(&seen)));
+        Self { engine, seen, asking }
+    }
+
+    /// Ends it. What was served, for people; empty when the engine was never reached or served nothing.
+    pub fn stop(self) -> String {
+        self.asking.abort();
+        let seen = self.seen.lock();
+        seen.as_ref().map_or_else(String::new, |window| window.text(&self.engine.to_string()))
+    }
+}
+
+async fn ask(engine: Target, collector: Arc<Collector>, seen: Arc<Mutex<Option<Window>>>) {
+    let began = Instant::now();
+    let mut tick = tokio::time::interval(ASK_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        // An engine that does not answer has not started yet, or has ended.
+        let Ok(text) = get(&engine, "/metrics", None).await else { continue };
+        let Some(requests) = Requests::of_exposition(&text) else { continue };
+        let communication = Communication::of(&collector);
+        let now = Snapshot { at: began.elapsed(), requests, communication };
+        let mut seen = seen.lock();
+        let first = seen.take().map_or_else(|| now.clone(), |window: Window| window.first);
+        *seen = Some(Window { first, last: now });
+    }
+}
