@@ -39,10 +39,10 @@
 //! | operations held for the end of their group | 65,536 a ring ([`timeline::HELD_OPERATIONS`]) | told at once |
 //! | operations that wait for other threads of their process | 262,144 ([`timeline::WAITING_OPERATIONS`]) | told out of turn, and the step is unknown |
 //! | kinds of calls held of a step | 256 | counted as unknown |
+//! | slices of time that a process' life is told in | 256 ([`history::SLICES`]) | each two become one |
 //! | steps of a process that wait for another pipeline stage, or are remembered for it per link | 4,096 ([`steps::WAITING_STEPS`]) | the oldest is unknown |
 //! | groups and links that processes know of each other | 65,536 and 4,096 | not joined: unknown |
 //! | sizes that an engine captures into graphs | 1,024 | no padding is known |
-//! | slices of time that a process' life is told in | 256 ([`history::SLICES`]) | each two become one |
 //! | series of operations in the metrics | 4,096 ([`outputs::prometheus::samples::SERIES`]) | summed as `other` |
 //! | a recording | 16 GiB ([`recording::DEFAULT_LIMIT`], `--record-limit`) | it stops, and every report says so |
 //! | a ring file that is read | 4 GiB ([`recovery::file::LARGEST_FILE`]) | left alone, and said so |

@@ -135,6 +135,8 @@ fn a_run_that_is_as_predicted_is_said_to_be_and_one_that_is_not_is_not() {
     let (_folder, file) = recorded_without(few);
     let text = report_with_model(&file, &[]);
     assert!(text.contains("is not what was predicted"), "{text}");
+    let (_, rows) = text.split_once("Rows that are not as predicted").expect(&text);
+    assert!(rows.lines().nth(2).unwrap().contains("AllReduce"), "{rows}");
 }
 
 #[test]

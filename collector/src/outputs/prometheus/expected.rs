@@ -66,8 +66,10 @@ fn samples(deployment: &Deployment, phase: Phase) -> Vec<Step> {
         last,
         cache_hit: false,
     };
+    let cached = Chunk { cache_hit: true, ..prompt(2, 16, true) };
     let mut prompts = vec![
         vec![prompt(2, 0, true)],
+        vec![cached],
         vec![prompt(3, 0, true), prompt(4, 0, true)],
         vec![prompt(budget - 2, 0, true)],
     ];
@@ -115,7 +117,7 @@ fn of_one_step(deployment: &Deployment, step: &Step) -> BTreeMap<(Position, Oper
 mod tests {
     use super::*;
     use crate::model::presets::preset;
-    use crate::model::{Engine, Settings};
+    use crate::model::{Engine, Layout, Settings};
 
     const SHORT: Settings = Settings { max_model_len: Some(2048), ..Settings::PAPER };
 
@@ -148,8 +150,10 @@ mod tests {
         let send = |of: &Expected| of.per_step((0, 1), Phase::Prefill, Operation::Send);
         assert_eq!(send(&whole), PerStep::Exactly(1));
         assert_eq!(send(&cut), PerStep::Depends);
-        let broadcast = whole.per_step((0, 1), Phase::Decode, Operation::Broadcast);
-        assert_eq!(broadcast, PerStep::Exactly(9));
+        let broadcast = |phase| whole.per_step((0, 1), phase, Operation::Broadcast);
+        assert_eq!(broadcast(Phase::Decode), PerStep::Exactly(9));
+        // A prefix that the cache has brings block tables.
+        assert_eq!(broadcast(Phase::Prefill), PerStep::Depends);
     }
 
     #[test]

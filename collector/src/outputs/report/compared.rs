@@ -2,7 +2,7 @@
 
 use super::summary::Summary;
 use super::{STARTUP, collective, is_sender, phase_order};
-use crate::model::comparison::{Comparison, Verdict, compare};
+use crate::model::comparison::{self, Comparison, Verdict, compare};
 use crate::model::{Call, Path, Phase, Prediction};
 use nccltap_proto::Operation;
 use serde::{Deserialize, Serialize};
@@ -23,12 +23,40 @@ pub struct Compared {
     pub agrees: bool,
     /// Rows that are equal, and all rows.
     pub equal_rows: (usize, usize),
+    /// The rows that are not equal, as `nccltap check` prints them; of many, the first ones.
+    pub differing: Vec<DifferingRow>,
     /// By phase and collective: Figures 4 and 5.
     pub cells: Vec<CellRow>,
     /// Bus bytes of layouts with as many ranks, this one first: Figure 6.
     pub layouts: Vec<Volume>,
     /// Bus bytes as more tokens are generated: Figure 7. Of a single request.
     pub growth: Vec<Growth>,
+}
+
+/// Rows that are not equal, at most.
+const DIFFERING: usize = 200;
+
+/// One kind of operation at the ranks that do it alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DifferingRow {
+    /// What holds of it.
+    pub verdict: String,
+    /// Pipeline stage, null for a process that has no place in the layout.
+    pub stage: Option<u32>,
+    /// The ranks of the layout.
+    pub ranks: Vec<u32>,
+    /// The phase, `all` where it was compared summed over phases.
+    pub phase: String,
+    /// NCCL's name without prefix.
+    pub op: String,
+    /// NCCL's name of the data type.
+    pub dtype: String,
+    /// NCCL's count argument.
+    pub elements: Option<u64>,
+    /// How many each of the ranks should have.
+    pub predicted: u64,
+    /// How many the ranks have: the fewest and the most.
+    pub seen: (u64, u64),
 }
 
 /// Seen and predicted of one phase and collective, over all ranks.
@@ -117,10 +145,27 @@ pub fn compared(
         workload,
         agrees: comparison.agrees(),
         equal_rows: (comparison.count(Verdict::Equal), comparison.rows.len()),
+        differing: differing(&comparison),
         cells: cells(summary, prediction),
         layouts,
         growth: growth.collect(),
     }
+}
+
+fn differing(comparison: &Comparison) -> Vec<DifferingRow> {
+    let rows = comparison.rows.iter().filter(|row| row.verdict != Verdict::Equal);
+    let row = |row: &comparison::Row| DifferingRow {
+        verdict: row.verdict.name().to_owned(),
+        stage: row.stage,
+        ranks: row.ranks.clone(),
+        phase: row.phase.clone(),
+        op: row.op.clone(),
+        dtype: row.dtype.clone(),
+        elements: row.elements,
+        predicted: row.predicted,
+        seen: row.seen,
+    };
+    rows.take(DIFFERING).map(row).collect()
 }
 
 fn seen_bus_bytes(summary: &Summary) -> BTreeMap<String, u64> {

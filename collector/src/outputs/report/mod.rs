@@ -7,11 +7,11 @@
 //! ```
 //!
 //! - [`summary`][]: sums over ranks, what is missing from them, and the parts below;
-//! - [`paper`]: the counts as Tables III to VI of the paper give them;
-//! - [`sizes`]: how large messages are;
-//! - [`transfers`]: who sends to whom;
+//! - [`paper`][]: the counts as Tables III to VI of the paper give them;
+//! - [`sizes`][]: how large messages are;
+//! - [`transfers`][]: who sends to whom;
 //! - [`timeline`][]: when;
-//! - [`compared`]: against a prediction, and what other layouts would send: Figures 4 to 7;
+//! - [`compared`][]: against a prediction, and what other layouts would send: Figures 4 to 7;
 //! - [`text`], [`page`], [`predicted`] and [`plots`]: how it looks.
 //!
 //! Figures 8 to 10 of the paper are service levels. They are not communication, the tap does not see

@@ -4,8 +4,8 @@ use super::compared::{CellRow, Compared, Growth, Volume};
 use super::plots::{Bars, Color, HeatMap, Mark, Scale, Series, Unit};
 use super::summary::{CollectiveRow, Summary};
 use super::text::{
-    by_kind, complete, headline, layouts, number, paper_cells, paper_title, ratio, share,
-    size_cells, startup, table_four, verdict, worker,
+    by_kind, complete, differing_cells, headline, layouts, number, paper_cells, paper_title, ratio,
+    share, size_cells, startup, table_four, verdict, worker,
 };
 use super::{PHASES, Report, STARTUP, phase_order};
 use crate::outputs::text::{grouped, size};
@@ -25,7 +25,7 @@ pub fn page(report: &Report) -> String {
         header {
             h1 { "nccltap report" }
             p.quiet { (report.source) ", nccltap " (summary.nccltap) }
-            (missing(summary))
+            @if !(summary.workers.is_empty() && summary.missing.is_empty()) { (missing(summary)) }
             @if let Some(compared) = &report.compared { (verdict_of(compared)) }
             @if !summary.workers.is_empty() { (tiles(summary)) }
         }
@@ -568,6 +568,7 @@ fn against(compared: &Compared) -> Markup {
             figure { figcaption { "Figure 5 of the paper: message bytes" } (bytes.markup()) }
         }
         (table(head, &rows))
+        (differing(compared))
         div.pair {
             figure {
                 figcaption { "Figure 6 of the paper: volume by layout" }
@@ -583,6 +584,28 @@ fn against(compared: &Compared) -> Markup {
         p.quiet {
             "Volumes are bus bytes of all ranks after start-up. What was seen stands beside what is predicted \
              of the layout and the length that ran; other bars are predictions."
+        }
+    }
+}
+
+/// The rows that are not as predicted, if there are any.
+fn differing(compared: &Compared) -> Markup {
+    let rows: Vec<_> = compared.differing.iter().map(differing_cells).collect();
+    let head = [
+        ("stage", true),
+        ("ranks", false),
+        ("phase", false),
+        ("op", false),
+        ("dtype", false),
+        ("elements", true),
+        ("predicted", true),
+        ("seen", true),
+        ("", false),
+    ];
+    html! {
+        @if !rows.is_empty() {
+            h3 id="differing" { "Rows that are not as predicted, each of one rank" }
+            (table(head, &rows))
         }
     }
 }

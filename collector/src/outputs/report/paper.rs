@@ -182,6 +182,7 @@ mod tests {
             phase: "decode".into(),
             phase_source: None,
             group: None,
+            communicator: None,
             role: Some("tensor".into()),
             op: None,
             collective: Some(collective.into()),

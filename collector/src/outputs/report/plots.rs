@@ -12,7 +12,8 @@ use std::ops::Range;
 
 /// Width of a plot in its own units; the page scales it.
 const WIDTH: u32 = 640;
-const TEXT: i32 = 15;
+/// Height of its text, which plotters draws a fifth smaller.
+const TEXT: i32 = 17;
 
 type Failure = Box<dyn std::error::Error>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;

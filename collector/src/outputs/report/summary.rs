@@ -122,7 +122,7 @@ pub struct CollectiveRow {
 pub fn summary(collector: &Collector) -> Summary {
     let groups = groups(collector);
     let followed = collector.followed();
-    let workers: BTreeMap<SortKey, Identity> = followed
+    let mut workers: Vec<(SortKey, Identity)> = followed
         .iter()
         .enumerate()
         .filter_map(|(arrival, followed)| {
@@ -131,6 +131,7 @@ pub fn summary(collector: &Collector) -> Summary {
             active.then(|| (sort_key(&process, &groups, arrival), process.identity()))
         })
         .collect();
+    workers.sort_unstable_by_key(|(key, _)| *key);
     let numbers: HashMap<Identity, u32> =
         workers.into_iter().zip(0..).map(|((_, identity), number)| (identity, number)).collect();
 
@@ -260,9 +261,9 @@ fn note_steps(phases: &mut BTreeMap<usize, PhaseRow>, process: &Process) {
 }
 
 fn collectives(rows: &[Row]) -> Vec<CollectiveRow> {
-    // By place and name of the phase, collective and role: count, message bytes, bus bytes.
-    type Key = (usize, String, String, Option<String>);
-    let mut sums: BTreeMap<Key, (u64, u64, u64)> = BTreeMap::new();
+    /// Order and name of the phase, collective, role.
+    type Kind = (usize, String, String, Option<String>);
+    let mut sums: BTreeMap<Kind, (u64, u64, u64)> = BTreeMap::new();
     for row in rows.iter().filter(|row| is_sender(row)) {
         let key = (
             phase_order(&row.phase),
@@ -292,6 +293,11 @@ fn doubts(rows: &[Row], layouts: &[LayoutView], workers: &[Worker]) -> Vec<Strin
     let sum = |wanted: &dyn Fn(&Row) -> bool| -> u64 {
         rows.iter().filter(|row| wanted(row)).map(|row| row.count).sum()
     };
+    let bytes = |wanted: &dyn Fn(&Row) -> bool| -> u64 {
+        let sent = rows.iter().filter(|row| is_sender(row) && wanted(row));
+        sent.fold(0, |sum, row| sum.saturating_add(row.bus_bytes.unwrap_or(0)))
+    };
+    let percent = |part: u64, whole: u64| part as f64 * 100.0 / whole.max(1) as f64;
     let mut all = Vec::new();
     if !layouts.is_empty() {
         let serving = sum(&|row| row.phase != STARTUP);
@@ -299,9 +305,10 @@ fn doubts(rows: &[Row], layouts: &[LayoutView], workers: &[Worker]) -> Vec<Strin
         if unknown > 0 {
             all.push(format!(
                 "of {} operations it is not known whether they serve prefill or decode: {:.1} % of \
-                 those after start-up",
+                 those after start-up, with {:.1} % of the bus bytes",
                 grouped(unknown),
-                unknown as f64 * 100.0 / serving as f64
+                percent(unknown, serving),
+                percent(bytes(&|row| row.phase == "unknown"), bytes(&|row| row.phase != STARTUP))
             ));
         }
     } else if !workers.is_empty() {

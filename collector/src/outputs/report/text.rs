@@ -1,10 +1,11 @@
 //! The report as tables.
 
-use super::compared::{Compared, Growth, Volume};
+use super::compared::{Compared, DifferingRow, Growth, Volume};
 use super::paper::PaperRow;
 use super::summary::Summary;
 use super::transfers::Cell;
 use super::{Report, STARTUP};
+use crate::outputs::prediction::list;
 use crate::outputs::text::{grouped, size, write_table};
 use nccltap_proto::Operation;
 use std::fmt::Write;
@@ -17,6 +18,9 @@ pub fn text(report: &Report) -> String {
     let mut text = String::new();
     let summary = &report.summary;
     let _ = writeln!(text, "{}: {}\n", report.source, headline(summary));
+    if summary.workers.is_empty() && summary.missing.is_empty() {
+        return text;
+    }
     write_missing(&mut text, summary);
     if summary.workers.is_empty() {
         return text;
@@ -365,8 +369,35 @@ fn write_compared(text: &mut String, compared: &Compared) {
         &[false, false, true, true, true, true, true],
         cells.collect(),
     );
+    table(
+        text,
+        "Rows that are not as predicted, each of one rank",
+        ["stage", "ranks", "phase", "op", "dtype", "elements", "predicted", "seen", ""],
+        &[true, false, false, false, false, true, true, true, false],
+        compared.differing.iter().map(differing_cells).collect(),
+    );
     write_layouts(text, &compared.layouts);
     write_growth(text, &compared.growth);
+}
+
+/// Stage, ranks, phase, operation, data type, elements, predicted, seen, verdict.
+pub(super) fn differing_cells(row: &DifferingRow) -> [String; 9] {
+    let known = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+    let (fewest, most) = row.seen;
+    [
+        known(row.stage.map(u64::from)),
+        list(&row.ranks),
+        row.phase.clone(),
+        row.op.clone(),
+        row.dtype.clone(),
+        known(row.elements),
+        grouped(row.predicted),
+        match fewest == most {
+            true => grouped(most),
+            false => format!("{} to {}", grouped(fewest), grouped(most)),
+        },
+        row.verdict.clone(),
+    ]
 }
 
 /// Seen as a part of predicted.

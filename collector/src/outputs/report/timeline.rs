@@ -85,7 +85,9 @@ impl Lives {
         let parts = || self.0.iter().flatten();
         let begin = parts().map(|part| part.begin_ns).min().unwrap_or_default();
         let end = parts().map(|part| part.end_ns).max().unwrap_or(begin);
-        let width = (end - begin).div_ceil(BINS as u64).max(1);
+        // A bin is no shorter than a slice: between slices there is nothing to tell.
+        let slice = parts().map(|part| part.end_ns.saturating_sub(part.begin_ns)).max();
+        let width = (end - begin).div_ceil(BINS as u64).max(slice.unwrap_or(1)).max(1);
         timeline.begin_ns = begin;
         timeline.bin_seconds = width as f64 / 1e9;
         let most_steps = self
