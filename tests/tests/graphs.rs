@@ -392,6 +392,22 @@ fn a_runtime_that_is_linked_statically_is_counted_once_whether_or_not_its_names_
     }
 }
 
+/// Needs a Python with `cuda-bindings`, which `NCCLTAP_CUDA_PYTHON` names.
+#[test]
+fn cuda_python_is_counted() {
+    let Some(python) = std::env::var_os("NCCLTAP_CUDA_PYTHON") else {
+        eprintln!("skipped: NCCLTAP_CUDA_PYTHON names no python that has cuda-bindings");
+        return;
+    };
+    let stage = Stage::new();
+    let collector = stage.collector();
+    let host = stage.tapped(python).arg(hosts::script("cuda_python")).run().succeeded();
+    let ledger = stage.ledger_equals_ground_truth(&collector);
+    assert_eq!((ledger.of_graphs("AllReduce"), ledger.of("AllReduce")), (2 * 7, 2 * 7 + 1));
+    let process = collector.ended(host.pid);
+    assert_eq!(process.calls.get("cuGraphLaunch"), Some(&7), "{process:?}");
+}
+
 #[test]
 fn a_program_that_takes_graphs_from_the_driver_in_a_form_of_later_days_is_told_of() {
     let stage = Stage::new();
