@@ -49,7 +49,8 @@ def main() -> None:
     known = inspect.signature(AsyncEngineArgs).parameters
     options = {name: value for name, value in options.items() if name in known}
     if arguments.chunked:
-        options.update(enable_chunked_prefill=True, max_num_batched_tokens=arguments.chunked)
+        # V1 wants no more sequences in a step than tokens.
+        options.update(enable_chunked_prefill=True, max_num_batched_tokens=arguments.chunked, max_num_seqs=min(256, arguments.chunked))
     engine_arguments = AsyncEngineArgs(**options)
     if os.environ.get("VLLM_USE_V1") == "0":
         from vllm import AsyncLLMEngine as Engine
