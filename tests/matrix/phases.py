@@ -91,7 +91,7 @@ def built(options: argparse.Namespace) -> tuple[Path, Path]:
     if options.programs:
         return options.programs / "nccltap", options.programs / "times"
     build = ["cargo", "build", "--release", "--quiet"]
-    subprocess.run([*build, "-p", "nccltap", "-p", "nccltap-agent", "-p", "nccltap-agent-uplink"], cwd=ROOT, check=True)
+    subprocess.run([*build, "-p", "nccltap", "-p", "nccltap-agent", "-p", "nccltap-uplink"], cwd=ROOT, check=True)
     subprocess.run([*build, "-p", "nccltap-rehearsal", "--example", "times"], cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
     return target / "nccltap", target / "examples" / "times"
