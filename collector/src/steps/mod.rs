@@ -244,6 +244,11 @@ impl Steps {
         (asks && self.communicators.len() > 1).then_some(&self.communicators)
     }
 
+    /// The communicators that transfers between stages went over.
+    pub(crate) fn links(&self) -> impl Iterator<Item = CommunicatorId> {
+        self.links.communicators()
+    }
+
     /// There are no other copies of the model.
     pub(crate) fn is_alone(&mut self) {
         self.is_alone = true;
