@@ -237,8 +237,9 @@ impl Process {
     pub(crate) fn exchange(&mut self, board: &mut Board) {
         let communicators = self.timeline.communicators();
         if let Some(doubtful) = self.steps.doubtful() {
-            let groups = doubtful.iter().map(|id| communicators.get(*id).map_or(0, |c| c.group));
-            if board.are_one_group(groups) {
+            let group = |id| communicators.get(id).map_or(0, |c| c.group);
+            let groups = doubtful.iter().map(|id| group(*id));
+            if board.are_one_copy(groups, self.steps.links().map(group)) {
                 self.steps.is_alone();
             }
         }

@@ -5,6 +5,8 @@ usage: phases.py [CASE...]          the cases, or those whose names contain CASE
        phases.py --list
        phases.py --table            what came of the cases that were run last, as docs/phases.md has it
 
+The plugin is kept away unless --plugin is given.
+
 Engines come from `nccltap rehearse install`; a case whose engine is not installed fails. Each case writes into
 target/nccltap-tests/phases/CASE. With NCCLTAP_BLESS=1, --table writes docs/phases.md. Exits 1 when any phase is wrong.
 """
@@ -89,13 +91,13 @@ def built(options: argparse.Namespace) -> tuple[Path, Path]:
     if options.programs:
         return options.programs / "nccltap", options.programs / "times"
     build = ["cargo", "build", "--release", "--quiet"]
-    subprocess.run([*build, "-p", "nccltap", "-p", "nccltap-agent", "-p", "nccltap-agent-uplink"], cwd=ROOT, check=True)
+    subprocess.run([*build, "-p", "nccltap", "-p", "nccltap-agent", "-p", "nccltap-uplink"], cwd=ROOT, check=True)
     subprocess.run([*build, "-p", "nccltap-rehearsal", "--example", "times"], cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
     return target / "nccltap", target / "examples" / "times"
 
 
-def run(case: Case, folder: Path, nccltap: Path, times: Path) -> bool:
+def run(case: Case, folder: Path, nccltap: Path, times: Path, plugin: bool) -> bool:
     shutil.rmtree(folder, ignore_errors=True)
     for made in ("schedule", "counts"):
         (folder / made).mkdir(parents=True)
@@ -106,6 +108,8 @@ def run(case: Case, folder: Path, nccltap: Path, times: Path) -> bool:
         NCCLTAP_REHEARSAL_COUNTS_DIR=str(folder / "counts"),
         NCCLTAP_REHEARSAL_TIMES="1",
     )
+    if not plugin:
+        environment["NCCLTAP_PLUGIN"] = "off"
     if case.version is not None:
         environment["VLLM_USE_V1"] = case.version
     report = folder / "report.json"
@@ -162,6 +166,7 @@ def main() -> int:
     parser.add_argument("cases", nargs="*", metavar="CASE")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--plugin", action="store_true", help="let the engine mark its steps")
     parser.add_argument("--kept", action="store_true", help="judge what was run last, with a new report of its recording")
     parser.add_argument("--programs", type=Path, help="a folder with nccltap, its libraries and times, in place of a build")
     options = parser.parse_args()
@@ -196,7 +201,7 @@ def main() -> int:
                 subprocess.run([nccltap, "report", place / "recording", "--format", "json"], stdout=report, check=True)
             well &= judge(case, place, times)
         else:
-            well &= run(case, place, nccltap, times)
+            well &= run(case, place, nccltap, times, options.plugin)
     return 0 if well else 1
 
 

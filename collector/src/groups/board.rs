@@ -1,6 +1,7 @@
 //! What processes must know of each other while they are counted.
 //!
-//! - Which processes are in a group: a worker whose groups all have the same members has no partner outside.
+//! - Which processes are in a group: a worker whose groups all have the same members, but for its pipeline, has no
+//!   partner outside.
 //! - What a step serves that passed over a link between two pipeline stages: the later stage knows, the earlier
 //!   one asks. Both count the transfers of a link alike, so a step is the number of its first transfer.
 //!
@@ -11,7 +12,7 @@ use crate::steps::{Label, Passage, Tokens, Told, WAITING_STEPS};
 use crate::timeline::Communicators;
 use nccltap_proto::v1;
 use rustc_hash::FxHashMap;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Groups whose members are remembered.
 pub(super) const GROUPS: usize = 65_536;
@@ -63,15 +64,29 @@ impl Board {
         members.by_rank.insert(communicator.rank, process.clone());
     }
 
-    /// Whether all these groups are known to have the same members.
-    pub fn are_one_group(&self, groups: impl Iterator<Item = u64>) -> bool {
-        let mut known = groups.map(|group| {
-            let members = self.members.get(&group)?;
-            let whole = members.by_rank.len() == members.ranks as usize;
-            whole.then(|| members.by_rank.values().collect::<std::collections::BTreeSet<_>>())
-        });
-        let first = known.next().flatten();
-        first.is_some_and(|first| known.all(|other| other.as_ref() == Some(&first)))
+    /// Whether all these groups of a worker are known to be within one copy of the model: but for pipelines, which
+    /// contain one of these links between stages, they have the same members.
+    pub fn are_one_copy(
+        &self,
+        groups: impl Iterator<Item = u64>,
+        links: impl Iterator<Item = u64>,
+    ) -> bool {
+        let links: Vec<_> = links.filter_map(|group| self.members(group)).collect();
+        let Some(groups) = groups.map(|group| self.members(group)).collect::<Option<Vec<_>>>()
+        else {
+            return false;
+        };
+        let is_pipeline =
+            |group: &BTreeSet<&Identity>| links.iter().any(|link| link.is_subset(group));
+        let mut others = groups.iter().filter(|group| !is_pipeline(group));
+        others.next().is_some_and(|first| others.all(|other| other == first))
+    }
+
+    /// The members of a group, when all are known.
+    fn members(&self, group: u64) -> Option<BTreeSet<&Identity>> {
+        let members = self.members.get(&group)?;
+        let whole = members.by_rank.len() == members.ranks as usize;
+        whole.then(|| members.by_rank.values().collect())
     }
 
     /// Takes in what a step serves.
@@ -135,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_one_when_all_their_members_are_known_and_the_same() {
+    fn groups_are_in_one_copy_when_all_their_members_are_known_and_the_same_but_for_pipelines() {
         let mut board = Board::default();
         for (group, pids) in [(1, [10, 11]), (2, [10, 11]), (3, [10, 12])] {
             for (rank, pid) in (0..).zip(pids) {
@@ -143,10 +158,15 @@ mod tests {
             }
         }
         board.join(&identity(10), &communicator(4, 0));
-        assert!(board.are_one_group([1, 2].into_iter()));
-        assert!(!board.are_one_group([1, 3].into_iter()), "another copy of the model");
-        assert!(!board.are_one_group([1, 4].into_iter()), "a member is not known yet");
-        assert!(!board.are_one_group([1, 9].into_iter()));
+        let one = |groups: &[u64], links: &[u64]| {
+            board.are_one_copy(groups.iter().copied(), links.iter().copied())
+        };
+        assert!(one(&[1, 2], &[]));
+        assert!(!one(&[1, 3], &[]), "another copy of the model");
+        assert!(one(&[1, 3, 2], &[3]), "another stage of the same");
+        assert!(!one(&[1, 4], &[]), "a member is not known yet");
+        assert!(!one(&[1, 4], &[4]));
+        assert!(!one(&[1, 9], &[]));
     }
 
     const LABEL: Label = Label::known(Phase::Decode, Source::Rows);

@@ -62,6 +62,8 @@ enum Engine {
     None,
     /// A worker that has not begun its first step.
     Starting(Box<WarmUp>),
+    /// A worker whose steps no recogniser understands.
+    Strange,
     V0(Box<V0>),
     V1(Box<V1>),
     Stage(Box<Stage>),
@@ -193,9 +195,9 @@ impl Steps {
     pub(crate) fn gap(&mut self) -> Settled {
         self.links.gap();
         match &mut self.engine {
-            Engine::None => self.joined_late = true,
+            Engine::None | Engine::Strange => self.joined_late = true,
             Engine::Starting(_) => {
-                self.engine = Engine::None;
+                self.engine = Engine::Strange;
                 self.joined_late = true;
             }
             Engine::V0(engine) => engine.gap(),
@@ -244,6 +246,11 @@ impl Steps {
         (asks && self.communicators.len() > 1).then_some(&self.communicators)
     }
 
+    /// The communicators that transfers between stages went over.
+    pub(crate) fn links(&self) -> impl Iterator<Item = CommunicatorId> {
+        self.links.communicators()
+    }
+
     /// There are no other copies of the model.
     pub(crate) fn is_alone(&mut self) {
         self.is_alone = true;
@@ -276,7 +283,9 @@ impl Steps {
             }
             Engine::Stage(engine) => engine.event(event),
             Engine::PipelineOnly(engine) => (engine.event(event), None),
-            Engine::None | Engine::Starting(_) => (self.before_first_step(event), None),
+            Engine::None | Engine::Starting(_) | Engine::Strange => {
+                (self.before_first_step(event), None)
+            }
         };
         match notice {
             Some(Notice::Over(over)) => turn.settling(self.leave(over)),
@@ -338,7 +347,7 @@ impl Steps {
             Shown::Nothing => {}
             Shown::Engine(engine) => self.engine = engine,
             Shown::Strange => {
-                self.engine = Engine::None;
+                self.engine = Engine::Strange;
                 self.joined_late = true;
             }
         }

@@ -94,6 +94,11 @@ impl Links {
         Some(Passage { communicator, peer, sends, number, elements })
     }
 
+    /// The communicators that links are in.
+    pub(super) fn communicators(&self) -> impl Iterator<Item = CommunicatorId> {
+        self.counts.iter().map(|((communicator, ..), _)| *communicator)
+    }
+
     pub(super) fn gap(&mut self) {
         self.counts.clear();
         self.broken = true;

@@ -216,6 +216,9 @@ fn v1_is_known_by_rows_against_tokens() {
 fn an_engine_that_warms_up_in_another_way_is_unknown() {
     let steps = [warm_up(), v1_step(8192, 256), v1_step(8192, 128), v1_step(1, 1)];
     assert_eq!(of(&steps), [(Startup, 7), (Unknown, 12)].into());
+    let mut process = process();
+    process.take(&report(0, &steps.concat()), false);
+    assert!(process.steps().is_engine(), "its groups have roles all the same");
 }
 
 /// vLLM's custom all-reduce takes what is smaller than 8 MiB.
