@@ -2,8 +2,8 @@
 //!
 //! The workload of a server is not known beforehand, so there is no schedule of it. What is known is the
 //! number of its steps, by phase, and what each step of a phase must do at each place of the layout. Where
-//! that depends on the step (logits of a prompt that is cut, the optional tensors of V0's metadata,
-//! all-reduces that go past NCCL when they are small) it is not compared.
+//! that depends on the step (the optional tensors of V0's metadata, all-reduces that go past NCCL when they
+//! are small) it is not compared.
 
 use crate::model::{Chunk, Deployment, Path, Phase, Place, Schedule, Step};
 use nccltap_proto::Operation;
@@ -144,12 +144,13 @@ mod tests {
     }
 
     #[test]
-    fn the_broadcasts_of_a_decode_are_known_and_logits_of_a_prompt_that_may_be_cut_are_not() {
+    fn logits_and_the_broadcasts_of_a_decode_are_in_every_step_and_those_of_a_prefill_depend_on_it()
+    {
         let whole = expected(2, 1, SHORT);
         let cut = expected(2, 1, Settings { chunked_prefill: Some(true), ..SHORT });
         let send = |of: &Expected| of.per_step((0, 1), Phase::Prefill, Operation::Send);
-        assert_eq!(send(&whole), PerStep::Exactly(1));
-        assert_eq!(send(&cut), PerStep::Depends);
+        // Of a prompt that is cut, V0 gathers logits of no rows.
+        assert_eq!((send(&whole), send(&cut)), (PerStep::Exactly(1), PerStep::Exactly(1)));
         let broadcast = |phase| whole.per_step((0, 1), phase, Operation::Broadcast);
         assert_eq!(broadcast(Phase::Decode), PerStep::Exactly(9));
         // A prefix that the cache has brings block tables.

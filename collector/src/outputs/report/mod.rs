@@ -14,8 +14,8 @@
 //! - [`compared`][]: against a prediction, and what other layouts would send: Figures 4 to 7;
 //! - [`text`], [`page`], [`predicted`] and [`plots`]: how it looks.
 //!
-//! Figures 8 to 10 of the paper are service levels. They are not communication, the tap does not see
-//! them, and they are not in a report.
+//! Figures 8 to 10 of the paper are service levels. What an engine says of them is with
+//! [`serving`](crate::serving), in no recording, and so not here.
 //!
 //! Start-up is told apart: its messages are larger than those of any request, and nobody waits for them. Sums
 //! are of what came after it. A transfer counts once, where it is sent: Recv, and a root's part of a Gather, have their rows and are

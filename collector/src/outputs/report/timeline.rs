@@ -21,7 +21,7 @@ pub struct Timeline {
     pub startup_operations_before: u64,
 }
 
-/// What was done in one bin, by phase as [`PHASES`] has them.
+/// What was done in one bin, by phase: prefill, decode, mixed, startup, unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bin {
     /// Its number from 0, at most [`BINS`] - 1.
