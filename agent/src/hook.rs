@@ -124,26 +124,26 @@ pub(crate) fn by_name(name: &std::ffi::CStr) -> Option<usize> {
 /// wrapped call of its own has been seen already.
 #[inline(always)]
 fn around(library: usize, function: Function, call: &Call, real: impl FnOnce() -> c_int) -> c_int {
-    let frame = arch::stack_pointer();
-    match function.library() {
-        Library::Nccl => seen(library, function, call, real),
-        Library::CudaRuntime => seen(
-            library,
-            function,
-            call,
-            #[inline(always)]
-            || {
-                let outer = State::enter_runtime(frame);
-                let result = real();
-                State::leave_runtime(outer);
-                result
-            },
-        ),
-        Library::CudaDriver => match State::is_inside_runtime(frame) {
-            true if function.meaning() != Meaning::DriverLookUp => real(),
-            _ => seen(library, function, call, real),
-        },
+    let of_driver = matches!(function.library(), Library::CudaDriver)
+        && !matches!(function.meaning(), Meaning::DriverLookUp);
+    if of_driver && State::is_inside_runtime(arch::stack_pointer()) {
+        return real();
     }
+    let of_runtime = matches!(function.library(), Library::CudaRuntime);
+    seen(
+        library,
+        function,
+        call,
+        #[inline(always)]
+        || {
+            let outer = if of_runtime { State::enter_runtime(arch::stack_pointer()) } else { 0 };
+            let result = real();
+            if of_runtime {
+                State::leave_runtime(outer);
+            }
+            result
+        },
+    )
 }
 
 /// What happens around a call that is the application's own.

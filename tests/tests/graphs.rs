@@ -364,6 +364,9 @@ fn a_program_that_uses_the_driver_is_counted_whichever_way_it_finds_its_function
         let by_name = door != "linked";
         assert_eq!(driver.dlsym.contains(&"cuGraphLaunch".to_owned()), by_name, "{driver:?}");
         assert_eq!(driver.plt.contains(&"cuGraphLaunch".to_owned()), !by_name, "{driver:?}");
+        // What the runtime looks up for itself is the driver's own.
+        let asked = driver.dlsym.contains(&"cuGetProcAddress_v2".to_owned());
+        assert_eq!(asked, door == "by_name", "{driver:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 pub(super) struct ModelOptions {
     /// A model of the paper: llama-3.2-3b, llama-3.1-8b or llama-2-13b
-    #[arg(long, value_name = "NAME", required_unless_present = "model_config")]
+    #[arg(long, value_name = "NAME")]
     model: Option<String>,
 
     /// The config.json of any other model
@@ -18,6 +18,11 @@ pub(super) struct ModelOptions {
 }
 
 impl ModelOptions {
+    /// Whether a model is named.
+    pub(super) fn is_named(&self) -> bool {
+        self.model.is_some() || self.model_config.is_some()
+    }
+
     pub(super) fn described(&self) -> anyhow::Result<Model> {
         match (&self.model_config, &self.model) {
             (Some(file), _) => {

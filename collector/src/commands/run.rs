@@ -38,7 +38,7 @@ pub(super) struct Run {
 
     /// Report to this collector, which is running already; its report is `nccltap report`'s to
     /// print. By default the command gets a collector of its own
-    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["record", "report", "http"])]
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["engine_metrics", "record", "report", "http"])]
     collector: Option<Address>,
 
     /// The command and its arguments

@@ -114,3 +114,73 @@ fn link(passage: &Passage, communicators: &Communicators) -> Option<Link> {
     let (from, to) = if passage.sends { (mine, other) } else { (other, mine) };
     (group != 0 && mine >= 0).then_some(Link { group, from, to })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::{Phase, Source};
+
+    fn identity(pid: u32) -> Identity {
+        Identity { host: "node".into(), pid, instance: 1 }
+    }
+
+    fn communicator(group: u64, rank: i32) -> v1::Communicator {
+        v1::Communicator { id: 3, handle: 7, group, ranks: 2, rank, ..Default::default() }
+    }
+
+    fn known_as(group: u64, rank: i32) -> Communicators {
+        let mut all = Communicators::default();
+        all.learn(&communicator(group, rank));
+        all
+    }
+
+    #[test]
+    fn groups_are_one_when_all_their_members_are_known_and_the_same() {
+        let mut board = Board::default();
+        for (group, pids) in [(1, [10, 11]), (2, [10, 11]), (3, [10, 12])] {
+            for (rank, pid) in (0..).zip(pids) {
+                board.join(&identity(pid), &communicator(group, rank));
+            }
+        }
+        board.join(&identity(10), &communicator(4, 0));
+        assert!(board.are_one_group([1, 2].into_iter()));
+        assert!(!board.are_one_group([1, 3].into_iter()), "another copy of the model");
+        assert!(!board.are_one_group([1, 4].into_iter()), "a member is not known yet");
+        assert!(!board.are_one_group([1, 9].into_iter()));
+    }
+
+    const LABEL: Label = Label::known(Phase::Decode, Source::Rows);
+
+    fn passage(sends: bool, number: u64, elements: u64) -> Passage {
+        Passage { communicator: 3, peer: i32::from(sends), sends, number, elements }
+    }
+
+    #[test]
+    fn what_one_end_says_of_a_transfer_the_other_end_is_told() {
+        let (sender, receiver) = (known_as(5, 0), known_as(5, 1));
+        let mut board = Board::default();
+        for number in [0, 2, 4] {
+            let passage = passage(false, number, 64);
+            board.tell(Told { passage, label: LABEL, tokens: Tokens::NONE }, &receiver);
+        }
+        let answer = |number, elements| board.answer(&passage(true, number, elements), &sender);
+        assert_eq!(answer(2, 64), Some((LABEL, Tokens::NONE)));
+        assert_eq!(answer(2, 65), Some((Label::UNKNOWN, Tokens::NONE)), "not the same transfer");
+        assert_eq!(answer(3, 64), None);
+        assert_eq!(answer(6, 64), None, "not known yet");
+        let other = known_as(6, 0);
+        assert_eq!(board.answer(&passage(true, 2, 64), &other), None, "another link");
+    }
+
+    #[test]
+    fn of_a_link_only_the_latest_steps_are_remembered() {
+        let (sender, receiver) = (known_as(5, 0), known_as(5, 1));
+        let mut board = Board::default();
+        for number in 0..=WAITING_STEPS as u64 {
+            let passage = passage(false, number, 64);
+            board.tell(Told { passage, label: LABEL, tokens: Tokens::NONE }, &receiver);
+        }
+        assert_eq!(board.answer(&passage(true, 0, 64), &sender), None);
+        assert!(board.answer(&passage(true, 1, 64), &sender).is_some());
+    }
+}

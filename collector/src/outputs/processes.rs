@@ -25,6 +25,15 @@ pub struct Overview {
     pub refused: BTreeMap<String, u64>,
     /// The recording, if there is one.
     pub recording: Option<RecordingState>,
+    /// Entries of a recording that could not be taken, and what was wrong with the first.
+    #[serde(default)]
+    pub entries_left_out: u64,
+    /// See `entries_left_out`.
+    #[serde(default)]
+    pub first_left_out: Option<String>,
+    /// Where a recording that was read ends before its time.
+    #[serde(default)]
+    pub recording_tail: Option<String>,
 }
 
 /// One process.
@@ -237,6 +246,7 @@ pub fn overview(collector: &Collector) -> Overview {
     let mut departed_accounting = Accounting::nothing();
     accounting.values().for_each(|one| departed_accounting.add(one));
     let groups = super::rows::groups(collector);
+    let replayed = collector.replayed();
     Overview {
         processes: collector.followed().iter().map(|followed| view(followed, &groups)).collect(),
         departed_processes: processes,
@@ -247,6 +257,9 @@ pub fn overview(collector: &Collector) -> Overview {
             .map(|(why, count)| (why.name().to_owned(), count))
             .collect(),
         recording: collector.recording(),
+        entries_left_out: replayed.left_out,
+        first_left_out: replayed.first,
+        recording_tail: replayed.tail,
     }
 }
 

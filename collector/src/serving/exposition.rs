@@ -5,13 +5,16 @@
 
 use std::borrow::Cow;
 
+/// Labels, each with its value.
+pub type Labels<'a> = Vec<(&'a str, Cow<'a, str>)>;
+
 /// One sample: `name{label="value",...} value`, a timestamp left out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample<'a> {
     /// The metric, `_bucket`, `_sum`, `_count` and `_total` included.
     pub name: &'a str,
     /// Labels in their order.
-    pub labels: Vec<(&'a str, Cow<'a, str>)>,
+    pub labels: Labels<'a>,
     /// The value.
     pub value: f64,
 }
@@ -48,7 +51,7 @@ fn split_name(text: &str) -> Option<(&str, &str)> {
 }
 
 /// Labels up to the closing brace, and what follows it.
-fn labels(mut text: &str) -> Option<(Vec<(&str, Cow<'_, str>)>, &str)> {
+fn labels(mut text: &str) -> Option<(Labels<'_>, &str)> {
     let mut labels = Vec::new();
     loop {
         text = text.trim_start_matches([' ', ',']);

@@ -95,10 +95,11 @@ impl Stage {
         let whole = self.sent == SENDS
             && !self.lost
             && !self.forward.irregular
-            && self.reduces.is_none_or(|known| known == reduces);
+            && (reduces == 0 || self.reduces.is_none_or(|known| known == reduces));
         let over = self.downstream.filter(|_| whole);
         let over = over.map(|downstream| Over { downstream, upstream: self.upstream });
-        let reduces = if whole { Some(reduces) } else { self.reduces };
+        // Without any, they went beside NCCL.
+        let reduces = if whole && reduces > 0 { Some(reduces) } else { self.reduces };
         *self = Self { reduces, ..Self::new(Forward::default(), false) };
         over
     }

@@ -218,6 +218,25 @@ fn an_engine_that_warms_up_in_another_way_is_unknown() {
     assert_eq!(of(&steps), [(Startup, 7), (Unknown, 12)].into());
 }
 
+/// vLLM's custom all-reduce takes what is smaller than 8 MiB.
+fn beside_nccl(rows: u64) -> Vec<Record> {
+    vec![call(ncclAllGather, TORCH, BFLOAT16, rows * PART, NO_PEER)]
+}
+
+#[test]
+fn steps_that_reduce_beside_nccl_are_unknown_and_no_start_up() {
+    let mut steps = vec![warm_up(), v1_step(8192, 256), beside_nccl(256)];
+    steps.extend([beside_nccl(1), beside_nccl(1), v1_step(2000, 2), beside_nccl(2)]);
+    assert_eq!(of(&steps), [(Startup, 8), (Unknown, 9)].into());
+}
+
+#[test]
+fn a_prompt_may_stand_beside_sequences_that_were_decoded_beside_nccl() {
+    let mut steps = vec![warm_up(), v1_step(8192, 256), v1_step(256, 256)];
+    steps.extend([beside_nccl(1), beside_nccl(1), v1_step(200, 2)]);
+    assert_eq!(of(&steps), [(Startup, 13), (Unknown, 8)].into());
+}
+
 #[test]
 fn a_pipeline_shows_its_first_step_and_steps_of_one_token() {
     let step = |tokens: u64| vec![call(ncclRecv, NEXT, BFLOAT16, tokens * HIDDEN, 0); 2];

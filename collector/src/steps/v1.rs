@@ -104,6 +104,12 @@ impl V1 {
             }
             // Each rank got its part of the hidden states.
             Event::AllGather { .. } if self.received.is_some() => Turn::HOLD,
+            // Logits of a forward pass that NCCL sees nothing of (vLLM's custom all-reduce), for all that is known.
+            Event::AllGather { .. } => {
+                self.batches.missed();
+                self.latest = Label::UNKNOWN;
+                Turn::unknown().unknown_steps(1)
+            }
             _ if !self.forward.is_empty() && !self.lost => {
                 self.forward.irregular = true;
                 Turn::HOLD

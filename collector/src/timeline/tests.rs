@@ -1,4 +1,5 @@
 use super::*;
+use nccltap_proto::MarkKind;
 use nccltap_proto::record::NO_DATATYPE;
 use proptest::prelude::*;
 
@@ -222,6 +223,30 @@ fn a_launch_tells_what_its_manifest_says() {
     let expected = ["by device", "nothing", "0 blocks", "unknown", "unknown", "captured"];
     assert_eq!(told.launched, expected);
     assert_eq!((told.calls, told.failed), (6, vec![(cudaGraphLaunch, 700)]));
+}
+
+fn mark(kind: MarkKind) -> Record {
+    Record { function: kind.id(), start: 3_000, end: 3_000, ..Record::default() }
+}
+
+#[test]
+fn marks_take_their_place_among_the_operations_and_are_no_calls() {
+    let all = [mark(MarkKind::Begin), record(ncclAllReduce, 0, 0), mark(MarkKind::End)];
+    let (told, timeline) = told(&all);
+    let kinds: Vec<_> = told.marks.iter().map(|(mark, before)| (mark.kind, *before)).collect();
+    assert_eq!(kinds, [(MarkKind::Begin, 0), (MarkKind::End, 1)]);
+    assert_eq!((told.calls, timeline.marks(), timeline.unknown_functions()), (1, 2, 0));
+}
+
+#[test]
+fn a_mark_behind_which_others_may_be_missing_holds_for_nothing() {
+    let (mut told, mut timeline) = (Told::default(), timeline());
+    // Somewhere before position 2 a mark found the ring full.
+    let totals = v1::RingTotals { recorded: 2, dropped: 1, ..Default::default() };
+    let marks = batch(0, &[mark(MarkKind::Begin), mark(MarkKind::Begin), mark(MarkKind::Begin)]);
+    timeline.report(&v1::Report { rings: vec![totals], ..report(vec![marks]) }, &mut told);
+    // One where it is learnt, and one before each of the three and behind the first two.
+    assert_eq!((told.marks.len(), told.gaps), (3, 1 + 3 + 2));
 }
 
 #[test]
