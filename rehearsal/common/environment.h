@@ -17,7 +17,7 @@
   X(CUDA_VERSION, "_CUDA_VERSION", "", "what runtime and driver say, as 12040 (else: by the library)") \
   X(CUDNN_VERSION, "_CUDNN_VERSION", "90100", "what cuDNN says")                                      \
   X(COPY_MAX, "_COPY_MAX", "67108864", "copies of more bytes than this move nothing")                 \
-  X(REAL_READS, "_REAL_READS", "0", "1: copies from device to host deliver bytes instead of zeros")   \
+  X(REAL_READS, "_REAL_READS", "", "copies from device to host deliver 1: bytes, 0: zeros (else: bytes with rendezvous, zeros without)") \
   X(CONDITIONAL_RUNS, "_CONDITIONAL_RUNS", "1",                                                       \
     "how often the body of a conditional node runs whose default value is not 0")                     \
   X(NCCL_VERSION, "_NCCL_VERSION", "22105", "what ncclGetVersion says")                               \

@@ -18,7 +18,8 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void begin(void) {
   how.copy_max = (size_t)environment_number(SETTING_COPY_MAX);
-  how.real_reads = environment_number(SETTING_REAL_READS) || *environment_text(SETTING_RENDEZVOUS);
+  how.real_reads = *environment_text(SETTING_REAL_READS) ? environment_number(SETTING_REAL_READS) != 0
+                                                         : *environment_text(SETTING_RENDEZVOUS) != 0;
 }
 
 /* The ranges that sim_real_read_once() named and that were not read yet: the newest REAL_READS of them. */

@@ -104,6 +104,10 @@ impl Rehearse {
             let meeting = own.path().join("rendezvous");
             std::fs::create_dir(&meeting).with_context(|| meeting.display().to_string())?;
             environment.push(("NCCLTAP_REHEARSAL_RENDEZVOUS", meeting.into()));
+            // An engine works with zeros as tokens; what uncomputed kernels leave could be any number.
+            if std::env::var_os("NCCLTAP_REHEARSAL_REAL_READS").is_none() {
+                environment.push(("NCCLTAP_REHEARSAL_REAL_READS", "0".into()));
+            }
         }
         eprint!(
             "{}",
