@@ -46,6 +46,16 @@ fn main() {
             ],
         );
     }
+    library(
+        &out,
+        "libcuda.so.1",
+        &["cuda/driver"],
+        &[
+            out.join("librehearsal.so.1").display().to_string(),
+            "-Wl,-rpath,$ORIGIN".into(),
+            "-Wl,-Bsymbolic-functions".into(),
+        ],
+    );
     // The same, and the rest of the stack, as objects: `src/stack` links them for an engine.
     for (number, version) in RUNTIMES {
         let version = format!("-DCUDART_VERSION={version}");

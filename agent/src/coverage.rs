@@ -1,5 +1,5 @@
-//! Holds the table of wrapped functions against what releases of NCCL (`agent/nccl-api`) and of the CUDA
-//! runtime (`agent/cuda-api`) export.
+//! Holds the table of wrapped functions against what releases of NCCL (`agent/nccl-api`) and of CUDA's runtime and
+//! driver (`agent/cuda-api`) have.
 
 use nccltap_proto::functions::{Function, Library};
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,8 +53,15 @@ const LEFT_ALONE_OF_CUDA: &[(&str, &str)] = &[
     ("cudaGraphAddHostNode", "no operation of NCCL is in such a node"),
     ("cudaGraphAddKernelNode", "NCCL's kernels get into graphs by capture, not by hand"),
     ("cudaGraphAddMem*", "no operation of NCCL is in such a node; memory"),
-    ("cudaGraph*Get*", "asks"),
-    ("cudaGraphNodeFindInClone", "asks"),
+    ("cudaGraphGet*", "asks"),
+    ("cudaGraphExecGet*", "asks"),
+    ("cudaGraphNodeGetContainingGraph", "asks"),
+    ("cudaGraphNodeGetDepend*", "asks"),
+    ("cudaGraphNodeGetEnabled", "asks"),
+    ("cudaGraphNodeGet*Id", "asks"),
+    ("cudaGraphNodeGetType", "asks"),
+    ("cudaGraphE*NodeGet*", "asks"),
+    ("cudaGraphHostNodeGetParams", "asks"),
     ("cudaGraphDebugDotPrint*", "writes a file"),
     ("cudaGraphConditionalHandleCreate*", "makes a value; the node that uses it is followed"),
     ("cudaGraphKernelNode*", "one kernel of a graph: which operation it is part of is not known"),
@@ -66,7 +73,6 @@ const LEFT_ALONE_OF_CUDA: &[(&str, &str)] = &[
         "cudaGraphNodeSetEnabled",
         "one kernel of a graph: which operation it is part of is not known",
     ),
-    ("cudaGraphNodeSetParams", "a node of a graph keeps its kind"),
     ("cudaGraphExecEvent*NodeSetEvent", "events"),
     ("cudaGraphExecExternalSemaphores*NodeSetParams", "semaphores"),
     ("cudaGraphExecHostNodeSetParams", "a function of the host"),
@@ -79,6 +85,52 @@ const LEFT_ALONE_OF_CUDA: &[(&str, &str)] = &[
     ("cudaStreamUpdateCaptureDependencies*", "order within a graph"),
     ("cudaThreadExchangeStreamCaptureMode", "what else is allowed during a capture"),
     ("cudaDevice*Graph*", "memory"),
+];
+
+/// The same of the driver.
+const LEFT_ALONE_OF_DRIVER: &[(&str, &str)] = &[
+    ("cuGraphUpload*", "prepares a launch; carries nothing out"),
+    ("cuGraphCreate", "a new graph holds nothing"),
+    ("cuGraphAddDependencies*", "order within a graph"),
+    ("cuGraphRemoveDependencies*", "order within a graph"),
+    ("cuGraphAddEmptyNode", "no operation of NCCL is in such a node"),
+    ("cuGraphAddEvent*Node", "no operation of NCCL is in such a node"),
+    ("cuGraphAddExternalSemaphores*Node", "no operation of NCCL is in such a node"),
+    ("cuGraphAddHostNode", "no operation of NCCL is in such a node"),
+    ("cuGraphAddKernelNode*", "NCCL's kernels get into graphs by capture, not by hand"),
+    ("cuGraphAddMem*", "no operation of NCCL is in such a node; memory"),
+    ("cuGraphAddBatchMemOpNode", "no operation of NCCL is in such a node; memory"),
+    ("cuGraphGet*", "asks"),
+    ("cuGraphExecGet*", "asks"),
+    ("cuGraphNodeGetContainingGraph", "asks"),
+    ("cuGraphNodeGetDepend*", "asks"),
+    ("cuGraphNodeGetEnabled", "asks"),
+    ("cuGraphNodeGet*Id", "asks"),
+    ("cuGraphNodeGetType", "asks"),
+    ("cuGraphDebugDotPrint", "writes a file"),
+    ("cuGraphConditionalHandleCreate*", "makes a value; the node that uses it is followed"),
+    ("cuGraphKernelNode*", "one kernel of a graph: which operation it is part of is not known"),
+    ("cuGraphMem*Node*", "memory"),
+    ("cuGraphBatchMemOpNode*", "memory"),
+    ("cuGraphHostNode*", "a function of the host"),
+    ("cuGraphEvent*Node*", "events"),
+    ("cuGraphExternalSemaphores*Node*", "semaphores"),
+    ("cuGraphNodeSetEnabled", "one kernel of a graph: which operation it is part of is not known"),
+    ("cuGraphExecEvent*NodeSetEvent", "events"),
+    ("cuGraphExecExternalSemaphores*NodeSetParams", "semaphores"),
+    ("cuGraphExecHostNodeSetParams", "a function of the host"),
+    ("cuGraphExecKernelNodeSetParams*", "one kernel: which operation it is part of is not known"),
+    ("cuGraphExecMem*NodeSetParams", "memory"),
+    ("cuGraphExecBatchMemOpNodeSetParams", "memory"),
+    ("cuGraphReleaseUserObject", "life of the application's objects"),
+    ("cuGraphRetainUserObject", "life of the application's objects"),
+    ("cuStreamBeginCaptureToCig*", "for an API of graphics; its result is no graph"),
+    ("cuStreamEndCaptureToCig*", "for an API of graphics; its result is no graph"),
+    ("cuStreamGetCaptureInfo*", "asks"),
+    ("cuStreamIsCapturing*", "asks"),
+    ("cuStreamUpdateCaptureDependencies*", "order within a graph"),
+    ("cuThreadExchangeStreamCaptureMode", "what else is allowed during a capture"),
+    ("cuDevice*Graph*", "memory"),
 ];
 
 /// Whether `name` is what `pattern` says: a `*` stands for anything.
@@ -105,6 +157,7 @@ fn exported(library: Library) -> BTreeMap<String, Vec<String>> {
     let lists = match library {
         Library::Nccl => "nccl-api",
         Library::CudaRuntime => "cuda-api",
+        Library::CudaDriver => "cuda-api/driver",
     };
     let lists = Path::new(env!("CARGO_MANIFEST_DIR")).join(lists);
     for list in std::fs::read_dir(lists).unwrap().map(|entry| entry.unwrap().path()) {
@@ -122,6 +175,7 @@ fn left_alone(library: Library) -> &'static [(&'static str, &'static str)] {
     match library {
         Library::Nccl => LEFT_ALONE,
         Library::CudaRuntime => LEFT_ALONE_OF_CUDA,
+        Library::CudaDriver => LEFT_ALONE_OF_DRIVER,
     }
 }
 
@@ -179,8 +233,8 @@ fn a_pattern_stands_for_the_names_it_describes() {
     for (pattern, name, is) in [
         ("ncclGet*Pointer", "ncclGetLsaDevicePointer", true),
         ("ncclGet*Pointer", "ncclGetVersion", false),
-        ("cudaGraph*Get*", "cudaGraphHostNodeGetParams", true),
-        ("cudaGraph*Get*", "cudaGraphLaunch", false),
+        ("cudaGraphE*NodeGet*", "cudaGraphEventWaitNodeGetEvent", true),
+        ("cudaGraphE*NodeGet*", "cudaGraphLaunch", false),
         ("cudaGraphUpload*", "cudaGraphUpload", true),
         ("cudaGraphCreate", "cudaGraphCreated", false),
     ] {

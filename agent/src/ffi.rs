@@ -11,12 +11,15 @@ use std::ffi::{c_char, c_int, c_void};
 pub(crate) const SUCCESS: c_int = 0;
 /// `ncclSystemError` (nccl.h): what a call gets when there is no NCCL to pass it on to.
 pub(crate) const SYSTEM_ERROR: c_int = 2;
-/// `cudaErrorInitializationError` (driver_types.h): what a call gets when there is no CUDA runtime.
+/// `cudaErrorInitializationError` (driver_types.h) and `CUDA_ERROR_NOT_INITIALIZED` (cuda.h), which agree: what a
+/// call gets when there is no CUDA.
 pub(crate) const CUDA_INITIALIZATION_ERROR: c_int = 3;
 /// `cudaStreamLegacy` (driver_types.h), which is also what stream 0 stands for. It cannot be captured.
 pub(crate) const LEGACY_STREAM: usize = 1;
 /// `cudaStreamPerThread` (driver_types.h).
 pub(crate) const PER_THREAD_STREAM: usize = 2;
+/// `CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM` (cuda.h).
+pub(crate) const PER_THREAD_LOOK_UP: u64 = 2;
 /// `ncclInProgress` (nccl.h): a communicator that does not block is still at work.
 pub(crate) const IN_PROGRESS: c_int = 7;
 
@@ -58,6 +61,11 @@ pub(crate) struct Call {
     pub(crate) new_executable: *const *mut c_void,
     pub(crate) instantiate_flags: u64,
     pub(crate) instantiate_params: *const u64,
+    /// A function of the driver, looked up by name: where CUDA puts it, in which version, for which stream 0.
+    pub(crate) driver_name: *const c_char,
+    pub(crate) driver_function: *mut usize,
+    pub(crate) driver_version: u32,
+    pub(crate) look_up_flags: u64,
 }
 
 impl Call {
@@ -91,6 +99,10 @@ impl Call {
             new_executable: std::ptr::null(),
             instantiate_flags: 0,
             instantiate_params: std::ptr::null(),
+            driver_name: std::ptr::null(),
+            driver_function: std::ptr::null_mut(),
+            driver_version: 0,
+            look_up_flags: 0,
         }
     }
 }
@@ -185,6 +197,18 @@ arguments! {
     InstantiateFlags(u64) = |value, call| call.instantiate_flags = value;
     /// `cudaGraphInstantiateParams`, which begins with the flags.
     InstantiateParams(*const u64) = |value, call| call.instantiate_params = value;
+    /// The name of a function of the driver, without its version.
+    DriverName(*const c_char) = |value, call| call.driver_name = value;
+    /// Where CUDA puts the address of a function of the driver.
+    DriverFunction(*mut usize) = |value, call| call.driver_function = value;
+    /// The release of CUDA whose form of a function is asked for, e.g. 12040 for 12.4.
+    DriverVersion(c_int) = |value, call| call.driver_version = u32::try_from(value).unwrap_or(0);
+    /// `CUdriverProcAddress_flags` and `cudaGetDriverEntryPointFlags`, which agree.
+    LookUpFlags(u64) = |value, call| call.look_up_flags = value;
+    /// The same of a function for which 0 means the default stream of the calling thread.
+    ThreadLookUpFlags(u64) = |value, call| {
+        call.look_up_flags = if value == 0 { PER_THREAD_LOOK_UP } else { value }
+    };
 }
 
 /// `ncclUniqueId`: 128 bytes, passed by value.

@@ -14,10 +14,12 @@ use crate::ffi::*;
 use crate::graphs::{self, Destination};
 use crate::life::{self, Agent};
 use crate::record;
+use crate::resolve::driver;
 use crate::resolve::libraries::{self, Address};
 use crate::resolve::linkage::{Cache, resolve_for_thunk};
 use crate::shield::{Unseen, shielded};
-use nccltap_proto::functions::{Function, Meaning};
+use crate::thread::State;
+use nccltap_proto::functions::{Function, Library, Meaning};
 use nccltap_proto::record::CAPTURED;
 use nccltap_proto::ringfile::{COPIES, first_copy};
 use std::ffi::{c_int, c_void};
@@ -117,8 +119,36 @@ pub(crate) fn by_name(name: &std::ffi::CStr) -> Option<usize> {
 
 /// What happens around a call. `FUNCTION` is a constant where this is inlined, so each wrapper keeps
 /// only its own arm.
+///
+/// A runtime that is linked statically calls wrappers of the driver's functions: what it does there on behalf of a
+/// wrapped call of its own has been seen already.
 #[inline(always)]
 fn around(library: usize, function: Function, call: &Call, real: impl FnOnce() -> c_int) -> c_int {
+    let of_driver = matches!(function.library(), Library::CudaDriver)
+        && !matches!(function.meaning(), Meaning::DriverLookUp);
+    if of_driver && State::is_inside_runtime(arch::stack_pointer()) {
+        return real();
+    }
+    let of_runtime = matches!(function.library(), Library::CudaRuntime);
+    seen(
+        library,
+        function,
+        call,
+        #[inline(always)]
+        || {
+            let outer = if of_runtime { State::enter_runtime(arch::stack_pointer()) } else { 0 };
+            let result = real();
+            if of_runtime {
+                State::leave_runtime(outer);
+            }
+            result
+        },
+    )
+}
+
+/// What happens around a call that is the application's own.
+#[inline(always)]
+fn seen(library: usize, function: Function, call: &Call, real: impl FnOnce() -> c_int) -> c_int {
     match function.meaning() {
         Meaning::Operation(_) => match graphs::any_open() {
             false => recorded(library, function, call, real),
@@ -212,10 +242,15 @@ fn around(library: usize, function: Function, call: &Call, real: impl FnOnce() -
         Meaning::GraphClone => after(real, || graphs::cloned(call)),
         Meaning::GraphAddChild => after(real, || graphs::child_added(call)),
         Meaning::GraphAddNode => after(real, || graphs::node_added(library, call)),
+        Meaning::GraphSetNode => after(real, || graphs::node_of_graph_set(library, call)),
+        Meaning::GraphOfNode => after(real, || graphs::opened(library, call)),
+        Meaning::GraphFindNode => after(real, || graphs::found_in_clone(call)),
         Meaning::Instantiate => after(real, || graphs::instantiated(call)),
         Meaning::ExecutableUpdate => after(real, || graphs::updated(call)),
         Meaning::ExecutableSetChild => after(real, || graphs::child_set(call)),
         Meaning::ExecutableSetNode => after(real, || graphs::node_set(library, call)),
+        // SAFETY: the call succeeded, so what the caller passed is valid.
+        Meaning::DriverLookUp => after(real, || unsafe { driver::found(library, call) }),
     }
 }
 

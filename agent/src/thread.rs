@@ -14,7 +14,8 @@ use std::ffi::c_void;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-/// State of one thread: a cache line in thread storage, all zeros when the thread begins.
+/// State of one thread, in thread storage, all zeros when the thread begins. What calls of NCCL need is one
+/// cache line.
 #[repr(C, align(64))]
 pub(crate) struct State {
     /// The thread's ring, if it has one.
@@ -29,9 +30,11 @@ pub(crate) struct State {
     pub(crate) monotonic: bool,
     /// Where the stack stood at the call that is inside the tap, 0 when none is.
     pub(crate) frame: usize,
+    /// Where the stack stood at the call of the CUDA runtime that this thread is inside of, 0 when in none.
+    runtime_frame: usize,
 }
 
-const _: () = assert!(size_of::<State>() == 64);
+const _: () = assert!(std::mem::offset_of!(State, runtime_frame) == 64);
 
 impl State {
     /// The state of the calling thread.
@@ -43,6 +46,27 @@ impl State {
     pub(crate) unsafe fn current<'a>() -> &'a mut Self {
         // SAFETY: the storage is this thread's own, aligned and zeroed, and zeros are a valid State.
         unsafe { &mut *arch::thread_state() }
+    }
+
+    /// A call of the CUDA runtime begins, in a wrapper whose stack stands at `frame`. Gives what must be put back.
+    #[inline(always)]
+    pub(crate) fn enter_runtime(frame: usize) -> usize {
+        // SAFETY: the reference ends at once.
+        std::mem::replace(unsafe { &mut Self::current().runtime_frame }, frame)
+    }
+
+    /// The call has come back. One that never does, since something was thrown through it, is noticed by the stack.
+    #[inline(always)]
+    pub(crate) fn leave_runtime(outer: usize) {
+        // SAFETY: the reference ends at once.
+        unsafe { Self::current() }.runtime_frame = outer;
+    }
+
+    /// Whether a wrapper whose stack stands at `frame` was called from inside the CUDA runtime.
+    #[inline(always)]
+    pub(crate) fn is_inside_runtime(frame: usize) -> bool {
+        // SAFETY: the reference ends at once.
+        frame < unsafe { Self::current() }.runtime_frame
     }
 
     /// Back to how a thread begins, group depth aside: that is NCCL's, and goes on.

@@ -1,20 +1,26 @@
 //! From the timeline to the ledger: every operation is counted under what its step is for.
 
+use crate::history::History;
 use crate::ledger::Ledger;
 use crate::steps::{Label, Place, Settled, Steps, Turn};
 use crate::timeline::{Block, Communicators, Holds, Listener, Manifest, OperationCall};
 use nccltap_proto::{Function, Mark};
 
-/// Listens to the timeline of a process, asks its steps, tells its ledger.
+/// Listens to the timeline of a process, asks its steps, tells its ledger and its history.
 #[derive(Debug)]
 pub(crate) struct Accountant<'a> {
     steps: &'a mut Steps,
     ledger: &'a mut Ledger,
+    history: &'a mut History,
 }
 
 impl<'a> Accountant<'a> {
-    pub(crate) fn new(steps: &'a mut Steps, ledger: &'a mut Ledger) -> Self {
-        Self { steps, ledger }
+    pub(crate) fn new(
+        steps: &'a mut Steps,
+        ledger: &'a mut Ledger,
+        history: &'a mut History,
+    ) -> Self {
+        Self { steps, ledger, history }
     }
 
     /// Nothing follows: what is held stays unknown, unless another stage of the pipeline knows it.
@@ -26,19 +32,39 @@ impl<'a> Accountant<'a> {
     #[inline]
     fn settle(&mut self, settled: Settled) {
         match settled {
-            Settled::Now(label, tokens) => self.ledger.settle(label, tokens),
-            Settled::Later(step) => self.ledger.put_off(step),
+            Settled::Now(label, tokens) => {
+                self.ledger.settle(label, tokens);
+                self.history.settle(label);
+            }
+            Settled::Later(step) => {
+                self.ledger.put_off(step);
+                self.history.put_off(step);
+            }
         }
     }
 
     #[inline]
-    fn around(&mut self, turn: Turn, count: impl FnOnce(&mut Ledger, Place)) {
+    fn around(
+        &mut self,
+        turn: Turn,
+        calls: &[OperationCall],
+        count: impl FnOnce(&mut Ledger, Place),
+    ) {
         if let Some(settled) = turn.before {
             self.settle(settled);
         }
         count(self.ledger, turn.place);
+        for call in calls {
+            match turn.place {
+                Place::Now(label, _) => self.history.count(call, label),
+                Place::Hold => self.history.hold(call),
+            }
+        }
         if let Some(settled) = turn.after {
             self.settle(settled);
+        }
+        if let Some((steps, label, _)) = turn.steps {
+            self.history.steps(steps, label);
         }
     }
 }
@@ -64,9 +90,12 @@ impl Listener for Accountant<'_> {
     }
 
     #[inline]
-    fn operation(&mut self, call: &OperationCall, _: &Communicators) {
+    fn operation(&mut self, call: &OperationCall, communicators: &Communicators) {
         let turn = self.steps.operation(call);
-        self.around(turn, |ledger, place| match place {
+        self.around(turn, std::slice::from_ref(call), |ledger, place| match place {
+            Place::Now(label, tokens) if turn.gathers => {
+                ledger.gather(call, communicators, label, tokens);
+            }
             Place::Now(label, tokens) => ledger.operation(call, label, tokens),
             Place::Hold => ledger.hold(call),
         });
@@ -74,7 +103,7 @@ impl Listener for Accountant<'_> {
 
     fn group(&mut self, calls: &[OperationCall], communicators: &Communicators) {
         let turn = self.steps.group(calls);
-        self.around(turn, |ledger, place| match place {
+        self.around(turn, calls, |ledger, place| match place {
             Place::Now(label, tokens) => ledger.group(calls, communicators, label, tokens),
             Place::Hold => ledger.hold_group(calls, communicators),
         });

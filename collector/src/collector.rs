@@ -28,7 +28,19 @@ pub struct Collector {
     registry: Mutex<Registry>,
     refusals: Refusals,
     recorder: Option<Mutex<Recorder>>,
+    replayed: Mutex<Replayed>,
     board: Mutex<Board>,
+}
+
+/// What of a recording is not in the counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Entries that were left out.
+    pub left_out: u64,
+    /// What was wrong with the first of them.
+    pub first: Option<String>,
+    /// Where the recording ends before its time, and why.
+    pub tail: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -111,6 +123,7 @@ impl Collector {
             registry: Mutex::default(),
             refusals: Refusals::default(),
             recorder: None,
+            replayed: Mutex::default(),
             board: Mutex::default(),
         }
     }
@@ -187,8 +200,28 @@ impl Collector {
         process.timeline().positions()
     }
 
-    /// Takes an entry of a recording. Says what is wrong with one that cannot be taken.
+    /// Takes an entry of a recording. Says what is wrong with one that cannot be taken, and counts it.
     pub fn replay(&self, entry: v1::RecordingEntry) -> Result<(), String> {
+        let taken = self.replay_entry(entry);
+        if let Err(error) = &taken {
+            let mut replayed = self.replayed.lock();
+            replayed.left_out += 1;
+            replayed.first.get_or_insert_with(|| error.clone());
+        }
+        taken
+    }
+
+    /// The recording ends before its time.
+    pub fn note_tail(&self, why: String) {
+        self.replayed.lock().tail = Some(why);
+    }
+
+    /// What of a recording is not in the counts.
+    pub fn replayed(&self) -> Replayed {
+        self.replayed.lock().clone()
+    }
+
+    fn replay_entry(&self, entry: v1::RecordingEntry) -> Result<(), String> {
         let Some(message) = entry.message.and_then(|message| message.message) else {
             return Err("an entry has no message".to_owned());
         };

@@ -11,9 +11,8 @@
 //! - [`recording`]: messages on disk;
 //! - [`collector`]: the processes that are followed, and the [`refusals`];
 //! - [`process`]: one of them: its [`timeline`] (order, communicators, groups), its [`steps`] (which
-//!   operations belong together, and for what) and its [`ledger`] (counts by key). These are pure: the same
-//!   messages give the same counts, live or from a
-//!   recording;
+//!   operations belong together, and for what), its [`ledger`] (counts by key) and its [`history`] (when). These
+//!   are pure: the same messages give the same counts, live or from a recording;
 //! - [`groups`]: communicators of all processes joined, their roles, the layout;
 //! - [`outputs`]: rows, text, metrics, HTTP;
 //! - [`model`]: what should be seen, and whether it was;
@@ -40,6 +39,10 @@
 //! | operations held for the end of their group | 65,536 a ring ([`timeline::HELD_OPERATIONS`]) | told at once |
 //! | operations that wait for other threads of their process | 262,144 ([`timeline::WAITING_OPERATIONS`]) | told out of turn, and the step is unknown |
 //! | kinds of calls held of a step | 256 | counted as unknown |
+//! | slices of time that a process' life is told in | 256 ([`history::SLICES`]) | each two become one |
+//! | steps of a process that wait for another pipeline stage, or are remembered for it per link | 4,096 ([`steps::WAITING_STEPS`]) | the oldest is unknown |
+//! | groups and links that processes know of each other | 65,536 and 4,096 | not joined: unknown |
+//! | sizes that an engine captures into graphs | 1,024 | no padding is known |
 //! | series of operations in the metrics | 4,096 ([`outputs::prometheus::samples::SERIES`]) | summed as `other` |
 //! | a recording | 16 GiB ([`recording::DEFAULT_LIMIT`], `--record-limit`) | it stops, and every report says so |
 //! | a ring file that is read | 4 GiB ([`recovery::file::LARGEST_FILE`]) | left alone, and said so |
@@ -51,6 +54,7 @@ pub mod collector;
 pub mod commands;
 pub mod doctor;
 pub mod groups;
+pub mod history;
 pub mod ingest;
 pub mod ledger;
 pub mod model;

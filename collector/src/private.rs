@@ -60,6 +60,7 @@ impl PrivateCollector {
             listen: vec![Address::Unix(directory.path().join("collector.sock"))],
             http,
             token: None,
+            expected: None,
         };
         let server = Server::start(Arc::clone(&collector), recovery.clone(), settings).await?;
         Ok(Self { collector, recovery, server, directory, rings })

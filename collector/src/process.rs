@@ -4,6 +4,7 @@
 
 use crate::accountant::Accountant;
 use crate::groups::Board;
+use crate::history::History;
 use crate::ledger::Ledger;
 use crate::steps::{Passage, Steps};
 use crate::timeline::{Clock, CommunicatorId, Timeline};
@@ -121,6 +122,7 @@ pub struct Process {
     timeline: Timeline,
     steps: Steps,
     ledger: Ledger,
+    history: History,
     libraries: BTreeMap<u32, v1::Library>,
     faults: BTreeMap<String, u64>,
     unrecorded: u64,
@@ -139,6 +141,7 @@ impl Process {
             timeline: Timeline::new(clock),
             steps: Steps::default(),
             ledger: Ledger::default(),
+            history: History::default(),
             libraries: BTreeMap::new(),
             faults: BTreeMap::new(),
             unrecorded: 0,
@@ -163,7 +166,8 @@ impl Process {
                     life if recovered => life,
                     _ => Life::Ended,
                 };
-                let mut accountant = Accountant::new(&mut self.steps, &mut self.ledger);
+                let mut accountant =
+                    Accountant::new(&mut self.steps, &mut self.ledger, &mut self.history);
                 self.timeline.finish(!recovered, &mut accountant);
                 accountant.finish();
             }
@@ -171,7 +175,7 @@ impl Process {
     }
 
     fn report(&mut self, report: &v1::Report) {
-        let mut accountant = Accountant::new(&mut self.steps, &mut self.ledger);
+        let mut accountant = Accountant::new(&mut self.steps, &mut self.ledger, &mut self.history);
         self.timeline.report(report, &mut accountant);
         for library in &report.libraries {
             self.libraries.insert(library.id, library.clone());
@@ -233,8 +237,9 @@ impl Process {
     pub(crate) fn exchange(&mut self, board: &mut Board) {
         let communicators = self.timeline.communicators();
         if let Some(doubtful) = self.steps.doubtful() {
-            let groups = doubtful.iter().map(|id| communicators.get(*id).map_or(0, |c| c.group));
-            if board.are_one_group(groups) {
+            let group = |id| communicators.get(id).map_or(0, |c| c.group);
+            let groups = doubtful.iter().map(|id| group(*id));
+            if board.are_one_copy(groups, self.steps.links().map(group)) {
                 self.steps.is_alone();
             }
         }
@@ -242,6 +247,7 @@ impl Process {
             let answer = |passage: &Passage| board.answer(passage, communicators);
             for (awaited, label, tokens) in self.steps.ask(answer) {
                 self.ledger.settle_step(awaited.step, label, tokens);
+                self.history.settle_step(awaited.step, label);
             }
         }
         for told in self.steps.told() {
@@ -252,6 +258,11 @@ impl Process {
     /// Its counts.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// When it did what.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// The copies of libraries in it.

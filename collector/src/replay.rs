@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-/// A collector that has taken everything that is in the recording. What is wrong with the recording
-/// is told in the log; what is whole is used.
+/// A collector that has taken everything that is in the recording. What is whole is used; what is wrong
+/// with the recording stands in [`Collector::replayed`], and reports say it.
 pub fn replay(path: &Path, processes: usize) -> anyhow::Result<Collector> {
     let open = || -> anyhow::Result<_> {
         Ok(Reader::new(BufReader::with_capacity(1 << 20, File::open(path)?))?)
@@ -19,11 +19,15 @@ pub fn replay(path: &Path, processes: usize) -> anyhow::Result<Collector> {
     while let Some(entry) = reader.next_entry()? {
         number += 1;
         if let Err(error) = collector.replay(entry) {
-            tracing::warn!("{}: entry {number} is left out: {error}", path.display());
+            // The first one is told, and all are counted: there may be as many as entries.
+            if collector.replayed().left_out == 1 {
+                tracing::warn!("{}: entry {number} is left out: {error}", path.display());
+            }
         }
     }
     if *reader.tail() != Tail::Whole {
         tracing::warn!("{}: {}", path.display(), reader.tail());
+        collector.note_tail(reader.tail().to_string());
     }
     Ok(collector)
 }

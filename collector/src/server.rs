@@ -4,6 +4,7 @@ use crate::collector::Collector;
 use crate::ingest::listen::{self, ListenError, Listener};
 use crate::ingest::{CONNECTIONS, TapService, Token};
 use crate::outputs::http;
+use crate::outputs::prometheus::expected::Expected;
 use crate::recovery::Recovery;
 use nccltap_proto::address::Address;
 use std::fmt;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub http: Option<SocketAddr>,
     /// What TCP peers must know.
     pub token: Option<Token>,
+    /// What each engine step must do, where a model is named.
+    pub expected: Option<Expected>,
 }
 
 /// Why a collector cannot serve.
@@ -77,7 +80,7 @@ impl Server {
         recovery: Recovery,
         settings: Settings,
     ) -> Result<Self, StartError> {
-        let Settings { listen, http, token } = settings;
+        let Settings { listen, http, token, expected } = settings;
         let token = token.map(Arc::new);
         let (stop, stopping) = watch::channel(false);
         let listeners = listen
@@ -110,7 +113,7 @@ impl Server {
         }
         drop(accepted);
 
-        let api = http::router(Arc::clone(&collector), stopping.clone());
+        let api = http::router(Arc::clone(&collector), expected, stopping.clone());
         let service = TapService::new(
             Arc::clone(&collector),
             recovery.clone(),

@@ -188,6 +188,41 @@ fn a_config_json_of_ones_own_and_a_trace_of_requests() {
 }
 
 #[test]
+fn the_schedulers_own_trace() {
+    let folder = folder();
+    let trace = folder.path().join("trace.jsonl");
+    let lines = r#"{"new": {"a": {"prompt": 300}}, "tokens": {"a": 256}}
+{"new": {"b": {"prompt": 40}}, "tokens": {"a": 44, "b": 40}}
+{"tokens": {"a": 4, "b": 1}, "drafts": {"a": 3}}
+"#;
+    std::fs::write(&trace, lines).unwrap();
+    let predict = |more: &[&str]| {
+        let mut arguments = vec!["predict", "--model", "llama-3.1-8b", "--tp", "2", "--trace"];
+        arguments.extend([path(&trace), "--engine", "vllm-v1", "--format", "json"]);
+        arguments.extend(more);
+        nccltap(&arguments)
+    };
+    let drafts = predict(&["--speculative-method", "ngram"]);
+    let rows: Vec<Value> = serde_json::from_str(&text(&drafts)).unwrap();
+    assert_eq!(count(&rows, "prefill", "AllReduce", &[256, 4096]), 65);
+    assert_eq!(count(&rows, "prefill", "AllReduce", &[84, 4096]), 65);
+    assert_eq!(count(&rows, "decode", "AllReduce", &[5, 4096]), 65);
+    assert_eq!(count(&rows, "decode", "AllGather", &[5, 128_256]), 1);
+
+    for (more, why) in [
+        (&[][..], "--speculative-method ngram"),
+        (&["--speculative-method", "eagle"], "draft model"),
+        (&["--speculative-method", "ngram", "--cuda-graphs"], "CUDA graphs"),
+    ] {
+        let said = String::from_utf8(predict(more).stderr).unwrap();
+        assert!(said.contains(why), "{said}");
+    }
+    std::fs::write(&trace, r#"{"tokens": {"c": 1}}"#).unwrap();
+    let said = String::from_utf8(predict(&[]).stderr).unwrap();
+    assert!(said.contains("step 1") && said.contains("request c"), "{said}");
+}
+
+#[test]
 fn what_is_not_understood_is_refused_in_a_sentence() {
     let folder = folder();
     let bad = folder.path().join("config.json");

@@ -70,6 +70,7 @@ impl From<Library> for v1::LibraryKind {
         match library {
             Library::Nccl => Self::Nccl,
             Library::CudaRuntime => Self::CudaRuntime,
+            Library::CudaDriver => Self::CudaDriver,
         }
     }
 }

@@ -69,9 +69,12 @@ faults! {
     UnknownExecutable = "unknown_executable";
     /// An operation went to a capture that the tap did not see begin, or cannot tell from others.
     UnknownCapture = "unknown_capture";
-    /// A caller took the driver's own launch of CUDA graphs, past the runtime: what it captures and
-    /// launches by that is not seen.
+    /// A caller was given a function of the CUDA driver for graphs that the tap has no wrapper for: what it
+    /// captures and launches by that is not seen.
     DriverGraphs = "driver_graphs";
+    /// A node that holds a graph was changed, and it is not known in which graph it is: what that graph holds is
+    /// not known any more, or counted as it was.
+    UnknownNode = "unknown_node";
 }
 
 const _: () = assert!(Fault::ALL.len() <= crate::ringfile::FAULTS);

@@ -1,7 +1,7 @@
 //! THE TABLE: every function the tap wraps, of NCCL and of CUDA's graphs.
 //!
-//! One row is one function: the number that stands for it in records, its C prototype as `nccl.h`
-//! or `cuda_runtime_api.h` has it, and what it means to us. Everything else follows from the rows:
+//! One row is one function: the number that stands for it in records, its C prototype as `nccl.h`,
+//! `cuda_runtime_api.h` or `cuda.h` has it, and what it means to us. Everything else follows from the rows:
 //! the exported symbols, the wrappers and the `dlsym` names of the agent, the operation names of
 //! the collector, the coverage tests against real releases of NCCL and CUDA.
 //!
@@ -102,6 +102,56 @@ macro_rules! wrapped_functions {
         61 cudaGraphExecDestroy(executable: Executable) = ExecutableDestroy, "10.0";
         62 cudaGraphLaunch(executable: Executable, stream: Stream) = GraphLaunch, "10.0";
         63 cudaGraphLaunch_ptsz(executable: Executable, stream: ThreadStream) = GraphLaunch, "10.0";
+
+        // CUDA graphs inside graphs, changed where they are.
+        64 cudaGraphNodeSetParams(node: Node, params: NodeParams) = GraphSetNode, "12.2";
+        65 cudaGraphChildGraphNodeGetGraph(node: Node, graph: NewGraph) = GraphOfNode, "10.0";
+        66 cudaGraphNodeGetParams(node: Node, params: NodeParams) = GraphOfNode, "13.2";
+        67 cudaGraphNodeFindInClone(found: NewNode, node: Node, clone: Graph) = GraphFindNode, "10.0";
+
+        // The way from the runtime to functions of the driver.
+        68 cudaGetDriverEntryPoint(name: DriverName, found: DriverFunction, flags: LookUpFlags, result: Opaque) = DriverLookUp, "11.3";
+        69 cudaGetDriverEntryPoint_ptsz(name: DriverName, found: DriverFunction, flags: ThreadLookUpFlags, result: Opaque) = DriverLookUp, "11.3";
+        70 cudaGetDriverEntryPointByVersion(name: DriverName, found: DriverFunction, version: DriverVersion, flags: LookUpFlags, result: Opaque) = DriverLookUp, "12.5";
+        71 cudaGetDriverEntryPointByVersion_ptsz(name: DriverName, found: DriverFunction, version: DriverVersion, flags: ThreadLookUpFlags, result: Opaque) = DriverLookUp, "12.5";
+
+        // The same of the driver, for programs that use it without the runtime, or with one inside.
+        72 cuGetProcAddress(name: DriverName, found: DriverFunction, version: DriverVersion, flags: LookUpFlags) = DriverLookUp, "11.3";
+        73 cuGetProcAddress_v2(name: DriverName, found: DriverFunction, version: DriverVersion, flags: LookUpFlags, result: Opaque) = DriverLookUp, "12.0";
+        74 cuStreamBeginCapture(stream: Stream) = BeginCapture, "10.0";
+        75 cuStreamBeginCapture_ptsz(stream: ThreadStream) = BeginCapture, "10.0";
+        76 cuStreamBeginCapture_v2(stream: Stream, mode: Int) = BeginCapture, "10.1";
+        77 cuStreamBeginCapture_v2_ptsz(stream: ThreadStream, mode: Int) = BeginCapture, "10.1";
+        78 cuStreamBeginCaptureToGraph(stream: Stream, graph: Graph, dependencies: Opaque, edges: Opaque, count: Size, mode: Int) = BeginCaptureToGraph, "12.3";
+        79 cuStreamBeginCaptureToGraph_ptsz(stream: ThreadStream, graph: Graph, dependencies: Opaque, edges: Opaque, count: Size, mode: Int) = BeginCaptureToGraph, "12.3";
+        80 cuStreamBeginRecaptureToGraph(stream: Stream, mode: Int, graph: Graph, callback: Opaque, data: Opaque) = BeginCapture, "13.3";
+        81 cuStreamBeginRecaptureToGraph_ptsz(stream: ThreadStream, mode: Int, graph: Graph, callback: Opaque, data: Opaque) = BeginCapture, "13.3";
+        82 cuStreamEndCapture(stream: Stream, graph: NewGraph) = EndCapture, "10.0";
+        83 cuStreamEndCapture_ptsz(stream: ThreadStream, graph: NewGraph) = EndCapture, "10.0";
+        84 cuGraphClone(clone: NewGraph, graph: Graph) = GraphClone, "10.0";
+        85 cuGraphNodeFindInClone(found: NewNode, node: Node, clone: Graph) = GraphFindNode, "10.0";
+        86 cuGraphAddChildGraphNode(node: NewNode, graph: Graph, dependencies: Opaque, count: Size, child: ChildGraph) = GraphAddChild, "10.0";
+        87 cuGraphAddNode(node: NewNode, graph: Graph, dependencies: Opaque, count: Size, params: NodeParams) = GraphAddNode, "12.2";
+        88 cuGraphAddNode_v2(node: NewNode, graph: Graph, dependencies: Opaque, edges: Opaque, count: Size, params: NodeParams) = GraphAddNode, "12.3";
+        89 cuGraphAddNode_v3(node: NewNode, graph: Graph, dependencies: Opaque, edges: Opaque, count: Size, params: NodeParams) = GraphAddNode, "13.4";
+        90 cuGraphNodeSetParams(node: Node, params: NodeParams) = GraphSetNode, "12.2";
+        91 cuGraphNodeSetParams_v2(node: Node, params: NodeParams) = GraphSetNode, "13.4";
+        92 cuGraphChildGraphNodeGetGraph(node: Node, graph: NewGraph) = GraphOfNode, "10.0";
+        93 cuGraphNodeGetParams(node: Node, params: NodeParams) = GraphOfNode, "13.2";
+        94 cuGraphDestroyNode(node: Node) = GraphDestroyNode, "10.0";
+        95 cuGraphDestroy(graph: Graph) = GraphDestroy, "10.0";
+        96 cuGraphInstantiate(executable: NewExecutable, graph: Graph, flags_or_node: InstantiateFlags, log: Opaque, log_size: Size) = Instantiate, "10.0";
+        97 cuGraphInstantiate_v2(executable: NewExecutable, graph: Graph, flags_or_node: InstantiateFlags, log: Opaque, log_size: Size) = Instantiate, "11.0";
+        98 cuGraphInstantiateWithFlags(executable: NewExecutable, graph: Graph, flags: InstantiateFlags) = Instantiate, "11.4";
+        99 cuGraphInstantiateWithParams(executable: NewExecutable, graph: Graph, params: InstantiateParams) = Instantiate, "12.0";
+       100 cuGraphInstantiateWithParams_ptsz(executable: NewExecutable, graph: Graph, params: InstantiateParams) = Instantiate, "12.0";
+       101 cuGraphExecUpdate(executable: Executable, graph: Graph, node: Opaque, result: Opaque) = ExecutableUpdate, "10.2";
+       102 cuGraphExecUpdate_v2(executable: Executable, graph: Graph, info: Opaque) = ExecutableUpdate, "12.0";
+       103 cuGraphExecChildGraphNodeSetParams(executable: Executable, node: Node, child: ChildGraph) = ExecutableSetChild, "11.1";
+       104 cuGraphExecNodeSetParams(executable: Executable, node: Node, params: NodeParams) = ExecutableSetNode, "12.2";
+       105 cuGraphExecDestroy(executable: Executable) = ExecutableDestroy, "10.0";
+       106 cuGraphLaunch(executable: Executable, stream: Stream) = GraphLaunch, "10.0";
+       107 cuGraphLaunch_ptsz(executable: Executable, stream: ThreadStream) = GraphLaunch, "10.0";
     } };
 }
 
@@ -136,6 +186,12 @@ pub enum Meaning {
     GraphAddChild,
     /// Adds a node to a graph, which may be a graph, or a condition with graphs in it.
     GraphAddNode,
+    /// Gives one node of a graph new parameters, which may be another graph.
+    GraphSetNode,
+    /// Tells the graph inside a node, which whoever asks may change from then on.
+    GraphOfNode,
+    /// Tells which node of a clone stands for a node of the graph that was cloned.
+    GraphFindNode,
     /// Takes a node out of its graph.
     GraphDestroyNode,
     /// Ends a graph. What was made executable of it goes on.
@@ -152,6 +208,8 @@ pub enum Meaning {
     ExecutableDestroy,
     /// Carries out everything an executable holds, once.
     GraphLaunch,
+    /// Finds a function of the CUDA driver by its name.
+    DriverLookUp,
 }
 
 /// A library whose functions the tap wraps. Several copies of each can be in one process.
@@ -161,17 +219,20 @@ pub enum Library {
     Nccl,
     /// `libcudart.so`.
     CudaRuntime,
+    /// `libcuda.so`, under the runtime.
+    CudaDriver,
 }
 
 impl Library {
     /// Every library.
-    pub const ALL: [Self; 2] = [Self::Nccl, Self::CudaRuntime];
+    pub const ALL: [Self; 3] = [Self::Nccl, Self::CudaRuntime, Self::CudaDriver];
 
     /// What people call it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nccl => "NCCL",
             Self::CudaRuntime => "CUDA runtime",
+            Self::CudaDriver => "CUDA driver",
         }
     }
 
@@ -180,6 +241,7 @@ impl Library {
         match self {
             Self::Nccl => "libnccl",
             Self::CudaRuntime => "libcudart",
+            Self::CudaDriver => "libcuda.so",
         }
     }
 }
@@ -296,7 +358,8 @@ impl Function {
     pub const fn library(self) -> Library {
         match self.name().as_bytes() {
             [b'n', ..] => Library::Nccl,
-            _ => Library::CudaRuntime,
+            [b'c', b'u', b'd', b'a', ..] => Library::CudaRuntime,
+            _ => Library::CudaDriver,
         }
     }
 
@@ -329,8 +392,14 @@ mod tests {
             let prefix = match function.library() {
                 Library::Nccl => "nccl",
                 Library::CudaRuntime => "cuda",
+                Library::CudaDriver => "cu",
             };
-            assert!(function.name().starts_with(prefix), "{}", function.name());
+            let rest = function.name().strip_prefix(prefix).unwrap_or_default();
+            assert!(
+                rest.starts_with(|first: char| first.is_ascii_uppercase()),
+                "{}",
+                function.name()
+            );
         }
     }
 

@@ -70,11 +70,12 @@ macro_rules! header {
 }
 
 /// Everything that [`install`] writes: libraries, the program of the demo, headers for programs in C.
-pub const FILES: [Installable; 7] = [
+pub const FILES: [Installable; 8] = [
     built!("libnccl.so.2"),
     built!("librehearsal.so.1"),
     built!("libcudart.so.12"),
     built!("libcudart.so.13"),
+    built!("libcuda.so.1"),
     built!("llama_rank"),
     header!("nccl.h" in "nccl"),
     header!("cuda_runtime.h" in "cuda/runtime"),

@@ -28,7 +28,7 @@ done
 for program in dlsym_cost dlsym_calls exec_cost; do
   gcc -O2 -o "$work/$program" "tests/cost/$program.c" -ldl -lm
 done
-gcc -O2 -I"$work" -o "$work/launch_cost" tests/cost/launch_cost.c -L"$work" -l:libnccl.so.2 -l:libcudart.so.12 \
+gcc -O2 -I"$work" -o "$work/launch_cost" tests/cost/launch_cost.c -L"$work" -l:libnccl.so.2 -l:libcudart.so.12 -ldl -lm \
   -Wl,-rpath-link,"$work"
 export LD_LIBRARY_PATH=$work NCCLTAP_REHEARSAL=1 NCCLTAP_REHEARSAL_SAID=1
 
@@ -50,9 +50,9 @@ start_collector
 echo "== per call, with the drain thread and a collector running"
 tapped "$work/call_cost" "$calls" "$rounds"
 
-echo "== per launch of a CUDA graph, in ticks: without the tap, and with it"
-"$work/launch_cost" "$calls" | sed 's/^/  plain:  /'
-tapped "$work/launch_cost" "$calls" | sed 's/^/  tapped: /'
+echo "== per launch of a CUDA graph: the runtime's own function and the process's in one loop, interleaved"
+"$work/launch_cost" 3000 | sed 's/^/  no tap, the noise:  /'
+tapped "$work/launch_cost" 3000 | sed 's/^/  with the tap:       /'
 
 echo "== look-ups of names that are not ours: glibc's dlsym and the process's in one loop, interleaved"
 "$work/dlsym_cost" 3000 | sed 's/^/  no tap, the noise:  /'

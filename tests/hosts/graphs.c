@@ -75,6 +75,82 @@ static void node_with_a_graph(void) {
   launch(instantiated(outer), stream, 3);
 }
 
+/* Nodes of executables and of graphs that are given another graph. */
+static void children_set(void) {
+  cudaGraph_t two = captured(comm, stream, 2, 8), other = captured(comm, stream, 2, 16), outer;
+  cudaGraphNode_t first, second;
+  MUST(cudaGraphCreate(&outer, 0) == cudaSuccess);
+  MUST(cudaGraphAddChildGraphNode(&first, outer, NULL, 0, two) == cudaSuccess);
+  MUST(cudaGraphAddChildGraphNode(&second, outer, NULL, 0, two) == cudaSuccess);
+  cudaGraphExec_t executable = instantiated(outer);
+  launch(executable, stream, 1);
+  MUST(cudaGraphExecChildGraphNodeSetParams(executable, first, other) == cudaSuccess);
+  launch(executable, stream, 10);
+  /* A graph of another shape is refused, and nothing changes. */
+  MUST(cudaGraphExecChildGraphNodeSetParams(executable, first, captured(comm, stream, 1, 32)) != cudaSuccess);
+  launch(executable, stream, 100);
+  struct cudaGraphNodeParams parameters = {.type = cudaGraphNodeTypeGraph};
+  parameters.graph.graph = other;
+  MUST(cudaGraphExecNodeSetParams(executable, second, &parameters) == cudaSuccess);
+  launch(executable, stream, 1000);
+  /* The graph has not changed with its executable. */
+  launch(instantiated(outer), stream, 1);
+  parameters.graph.graph = captured(comm, stream, 1, 64);
+  MUST(cudaGraphNodeSetParams(second, &parameters) == cudaSuccess);
+  launch(instantiated(outer), stream, 1);
+}
+
+/* The graph inside a node, which is changed where it is. */
+static void child_opened(void) {
+  cudaGraph_t inner = captured(comm, stream, 1, 8), outer, inside, same;
+  cudaGraphNode_t node;
+  MUST(cudaGraphCreate(&outer, 0) == cudaSuccess);
+  MUST(cudaGraphAddChildGraphNode(&node, outer, NULL, 0, inner) == cudaSuccess);
+#if CUDART_VERSION < 13000
+  MUST(cudaGraphChildGraphNodeGetGraph(node, &inside) == cudaSuccess);
+#else
+  struct cudaGraphNodeParams parameters;
+  MUST(cudaGraphNodeGetParams(node, &parameters) == cudaSuccess);
+  inside = parameters.graph.graph;
+#endif
+  MUST(cudaStreamBeginCaptureToGraph(stream, inside, NULL, NULL, 0, cudaStreamCaptureModeGlobal) == cudaSuccess);
+  all_reduce_on(comm, 16, stream);
+  MUST(cudaStreamEndCapture(stream, &same) == cudaSuccess && same == inside);
+  launch(instantiated(outer), stream, 3);
+  launch(instantiated(inner), stream, 5);
+}
+
+/* A node of a clone is given another graph, once it has been asked for. */
+static void child_of_clone_set(void) {
+  cudaGraph_t inner = captured(comm, stream, 1, 8), outer, clone;
+  cudaGraphNode_t node, found;
+  MUST(cudaGraphCreate(&outer, 0) == cudaSuccess);
+  MUST(cudaGraphAddChildGraphNode(&node, outer, NULL, 0, inner) == cudaSuccess);
+  MUST(cudaGraphClone(&clone, outer) == cudaSuccess);
+  cudaGraphExec_t executable = instantiated(clone);
+  MUST(cudaGraphNodeFindInClone(&found, node, clone) == cudaSuccess);
+  MUST(cudaGraphExecChildGraphNodeSetParams(executable, found, captured(comm, stream, 1, 16)) == cudaSuccess);
+  launch(executable, stream, 3);
+  MUST(cudaGraphDestroyNode(found) == cudaSuccess);
+  launch(instantiated(clone), stream, 5);
+  launch(instantiated(outer), stream, 7);
+}
+
+/* The node is one of a graph that was launched into a capture: whose handle nobody was told. */
+static void unknown_child_set(void) {
+  cudaGraphExec_t inner = instantiated(captured(comm, stream, 1, 8));
+  begin_capture(stream);
+  launch(inner, stream, 1);
+  cudaGraph_t graph = end_capture(stream);
+  cudaGraphNode_t node;
+  size_t one = 1;
+  MUST(cudaGraphGetNodes(graph, &node, &one) == cudaSuccess && one == 1);
+  cudaGraphExec_t executable = instantiated(graph);
+  launch(executable, stream, 2);
+  MUST(cudaGraphExecChildGraphNodeSetParams(executable, node, captured(comm, stream, 1, 16)) == cudaSuccess);
+  launch(executable, stream, 3);
+}
+
 static void instantiated_again(void) {
   cudaGraph_t graph = captured(comm, stream, 1, 8), same;
   cudaGraphExec_t before = instantiated(graph);
@@ -367,6 +443,9 @@ static const struct {
     CORNER(replay),        CORNER(discarded),  CORNER(without_nccl),
     CORNER(updated),       CORNER(children_and_clones),
     CORNER(node_with_a_graph),
+    CORNER(children_set),  CORNER(child_opened),
+    CORNER(child_of_clone_set),
+    CORNER(unknown_child_set),
     CORNER(instantiated_again),
     CORNER(handles_reused),
     CORNER(failed),        CORNER(wrong_thread),

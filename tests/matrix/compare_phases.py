@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Compares the phases that the tap reports with what vLLM itself scheduled.
 
-usage: compare_phases.py --simulator FOLDER --schedule FOLDER --report FILE [--exact] [--layout LAYOUT]
+usage: compare_phases.py --times FILE --schedule FOLDER --report FILE [--exact] [--layout LAYOUT]
 
-What was scheduled when is in the logs of schedule/sitecustomize.py, one per worker; what was called when is in the simulated
-NCCL's logs. Together they say how often each process made which call in which phase. Nothing of nccltap is in that.
+What was scheduled when is in the logs of schedule/sitecustomize.py, one per worker; what was called when is the simulated NCCL's
+own account, as `cargo run -p nccltap-rehearsal --example times -- COUNTS_DIR` prints it. Together they say how often each process
+made which call in which phase. Nothing of nccltap is in that.
 
 An operation of the report is *right* when its phase is the scheduled one, *unknown* when the report says so, and *wrong*
 otherwise. Prints the shares and exits 0; exits 1 when anything is wrong, with --exact when anything that was scheduled is not
@@ -19,9 +20,10 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-# The simulator's spelling where it is not NCCL's own.
-DATATYPES = {"fp8e4m3": "float8e4m3", "fp8e5m2": "float8e5m2"}
-OPERATIONS = {"AllToAll": "AlltoAll"}
+# ncclDataType_t, by number.
+DATATYPES = "int8 uint8 int32 uint32 int64 uint64 float16 float32 float64 bfloat16 float8e4m3 float8e5m2".split()
+# Functions that are not called like their operation.
+OPERATIONS = {"Bcast": "Broadcast"}
 
 
 class Call(NamedTuple):
@@ -60,29 +62,23 @@ def works_of(log: Path) -> list[Work]:
     return works
 
 
-def scheduled(simulator: Path, schedule: Path) -> dict[int, Counter]:
+def scheduled(times: Path, schedule: Path) -> dict[int, Counter]:
     """Per process: how often it made each call in each phase. Of processes that are no workers, nothing."""
-    counts: dict[int, Counter] = {}
-    for log in sorted(schedule.glob("[0-9]*.jsonl")):
-        pid = int(log.stem)
-        works = works_of(log)
-        begins = [work.begin for work in works]
-        counts[pid] = Counter()
-        calls = simulator / f"{pid}.jsonl"
-        for line in calls.read_text().splitlines() if calls.exists() else []:
-            event = json.loads(line)
-            if "count" not in event:
-                continue
-            call = Call(
-                OPERATIONS.get(event["op"], event["op"]),
-                event["count"],
-                DATATYPES.get(event["dtype"], event["dtype"]),
-                None if event["peer"] == -1 else event["peer"],
-            )
-            phase = works[bisect.bisect_right(begins, event["t"]) - 1].phase
-            counts[pid][call, phase or "unknown"] += 1
-    if not counts:
+    works = {int(log.stem): works_of(log) for log in sorted(schedule.glob("[0-9]*.jsonl"))}
+    if not works:
         raise BadInput(f"{schedule}: no worker wrote down what was scheduled")
+    begins = {pid: [work.begin for work in done] for pid, done in works.items()}
+    counts = {pid: Counter() for pid in works}
+    with times.open() as lines:
+        for event in map(json.loads, lines):
+            pid = event["pid"]
+            if pid not in works:
+                continue
+            name = event["function"].removeprefix("nccl")
+            peer = None if event["peer"] == -1 else event["peer"]
+            call = Call(OPERATIONS.get(name, name), event["elements"], DATATYPES[event["datatype"]], peer)
+            phase = works[pid][bisect.bisect_right(begins[pid], event["ns"]) - 1].phase
+            counts[pid][call, phase or "unknown"] += 1
     return counts
 
 
@@ -166,21 +162,28 @@ def paper_errors(layout: str, report: dict[int, Counter]) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--simulator", required=True, type=Path)
+    parser.add_argument("--times", required=True, type=Path)
     parser.add_argument("--schedule", required=True, type=Path)
     parser.add_argument("--report", required=True, type=Path)
     parser.add_argument("--exact", action="store_true")
     parser.add_argument("--layout", choices=["TP=2", "TP=4", "PP=2", "PP=4", "TP=2xPP=2"])
     parser.add_argument("--details", action="store_true")
+    parser.add_argument("--verdict", type=Path, help="write how many operations are right, unknown and wrong to this file, as JSON")
     arguments = parser.parse_args()
     try:
-        truth = scheduled(arguments.simulator, arguments.schedule)
+        truth = scheduled(arguments.times, arguments.schedule)
         report = reported(json.loads(arguments.report.read_text()))
     except (BadInput, KeyError, OSError, ValueError) as error:
         print(f"cannot compare phases: {error!r}")
         return 1
     verdict = judge(truth, report)
     total = verdict.right + verdict.unknown + verdict.wrong
+    if total == 0:
+        print("cannot compare phases: the simulator was asked for nothing")
+        return 1
+    if arguments.verdict:
+        counts = {kind: getattr(verdict, kind) for kind in ("right", "unknown", "wrong")}
+        arguments.verdict.write_text(json.dumps(counts))
     cells = paper_errors(arguments.layout, report) if arguments.layout else []
     failed = verdict.wrong > 0 or bool(cells) or (arguments.exact and verdict.right != total)
     print(

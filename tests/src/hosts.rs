@@ -100,6 +100,15 @@ pub fn cuda_program(name: &str, linkage: Linkage, release: u32) -> PathBuf {
     })
 }
 
+/// The same, linked to the driver too.
+pub fn driver_program(name: &str, linkage: Linkage) -> PathBuf {
+    compile(&source(name), &format!("{name}-{linkage:?}-driver"), |command| {
+        command.args(linkage.arguments()).arg("-DCUDART_VERSION=12000");
+        link(command, &simulated_nccl().library);
+        command.args(["-l:libcudart.so.12", "-l:libcuda.so.1"]);
+    })
+}
+
 /// The shared library that `tests/hosts/NAME.c` becomes, linked to NCCL.
 pub fn library(name: &str) -> PathBuf {
     library_linked_to(name, &simulated_nccl().library)

@@ -132,6 +132,82 @@ pub fn kill_under_load(
     killed
 }
 
+/// What became of the launches of one process that was killed while it launched graphs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KilledLaunches {
+    /// Launches begun, by the host's own account.
+    pub begun: u64,
+    /// Launches that came back to the host.
+    pub completed: u64,
+    /// Launches in the collector's counts.
+    pub recovered: u64,
+    /// Launches the tap counted as dropped.
+    pub dropped: u64,
+    /// Operations in the ledger, which must be [`OPERATIONS_PER_LAUNCH`] for each launch.
+    pub operations: u64,
+    /// Launches of which it is not known what they carried out.
+    pub unknown: u64,
+}
+
+/// What each graph of a host that launches until it is killed holds.
+pub const OPERATIONS_PER_LAUNCH: u64 = 3;
+
+impl KilledLaunches {
+    /// Adds what became of another.
+    pub fn add(&mut self, other: &Self) {
+        self.begun += other.begun;
+        self.completed += other.completed;
+        self.recovered += other.recovered;
+        self.dropped += other.dropped;
+        self.operations += other.operations;
+        self.unknown += other.unknown;
+    }
+
+    /// Whether every launch that came back is known or counted as dropped, with all that it carried out, and none
+    /// that was not begun.
+    pub fn is_exact(&self) -> bool {
+        self.recovered + self.dropped >= self.completed
+            && self.recovered <= self.begun
+            && self.unknown == 0
+            && self.operations == OPERATIONS_PER_LAUNCH * self.recovered
+    }
+}
+
+/// Starts a host that launches graphs, kills it after `delay`, and gives its process and the launches it had begun and
+/// completed by its own account.
+///
+/// # Panics
+/// When the host does not do its part.
+pub fn kill_while_launching(stage: &Stage, delay: Duration) -> (u32, [u64; 2]) {
+    let witness = stage.path().join("witness");
+    let host = stage.cuda_host("graphs", Linkage::Lazy, 12).arg("until_killed").arg(&witness);
+    let mut host = host.start();
+    host.wait_for_line("launching");
+    std::thread::sleep(delay);
+    let pid = host.kill().pid;
+    let counted = read_witness(&witness).first().copied();
+    (pid, counted.expect("the host has written down what it launched"))
+}
+
+/// What a collector knows of the launches of a process that was killed.
+pub fn launches_known(
+    collector: &Collector,
+    pid: u32,
+    [begun, completed]: [u64; 2],
+) -> KilledLaunches {
+    let process = collector.ended(pid);
+    let rows = collector.rows();
+    let of_process = rows.0.iter().filter(|(call, _)| call.pid == pid);
+    KilledLaunches {
+        begun,
+        completed,
+        recovered: process.launches.with_operations,
+        dropped: process.accounting.dropped + process.accounting.unrecorded,
+        operations: of_process.map(|(_, count)| count).sum(),
+        unknown: process.launches.unknown,
+    }
+}
+
 /// The two counters of each thread.
 fn read_witness(path: &Path) -> Vec<[u64; 2]> {
     let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

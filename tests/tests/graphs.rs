@@ -2,9 +2,9 @@
 //!
 //! Ground truth is the simulator's own account: each launch counts every operation it carries out.
 
+use nccltap_tests::kills::{kill_while_launching, launches_known};
 use nccltap_tests::tally::Counter;
 use nccltap_tests::{Collector, Linkage, Stage, Tally, collector::Process, hosts};
-use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -93,6 +93,48 @@ fn a_node_that_is_a_graph_counts_like_a_child_in_cuda_12_and_13() {
         let cuda = libraries.iter().find(|library| library.kind == "CUDA runtime").unwrap();
         assert_eq!(cuda.version.map(|version| version / 1000), Some(release), "{libraries:?}");
     }
+}
+
+#[test]
+fn a_node_that_is_given_another_graph_counts_as_that_from_then_on() {
+    let (ledger, _) = played("children_set");
+    let of = |elements| ledger.of_elements("AllReduce", elements);
+    // Executable: 1 with both, 110 with one of each, 1000 with the other twice. Graph: 1 before, 1 after.
+    assert_eq!((of(8), of(16)), (4 + 2 * 110 + 4 + 2, 2 * 110 + 4 * 1000));
+    assert_eq!((of(32), of(64)), (0, 1));
+}
+
+#[test]
+fn a_graph_inside_a_node_that_is_changed_there_counts_as_it_stands() {
+    for release in [12, 13] {
+        let stage = Stage::new();
+        let collector = stage.collector();
+        let host = stage.cuda_host("graphs", Linkage::Lazy, release).arg("child_opened");
+        host.run().succeeded();
+        let ledger = stage.ledger_equals_ground_truth(&collector);
+        let of = |elements| ledger.of_elements("AllReduce", elements);
+        assert_eq!((of(8), of(16)), (3 + 5, 3), "CUDA {release}");
+    }
+}
+
+#[test]
+fn a_node_of_a_clone_is_followed_once_the_program_has_asked_for_it() {
+    let (ledger, process) = played("child_of_clone_set");
+    assert_eq!((ledger.of_elements("AllReduce", 8), ledger.of_elements("AllReduce", 16)), (7, 3));
+    assert_eq!(process.launches.without, 5, "{process:?}");
+}
+
+#[test]
+fn an_executable_whose_unknown_node_is_changed_holds_what_is_not_known() {
+    let stage = Stage::new();
+    let collector = stage.collector();
+    let host = stage.cuda_host("graphs", Linkage::Lazy, 12).arg("unknown_child_set");
+    let host = host.run().succeeded();
+    let process = collector.ended(host.pid);
+    assert_eq!((process.launches.with_operations, process.launches.unknown), (2, 3), "{process:?}");
+    assert_eq!(process.faults.get("unknown_node"), Some(&1), "{process:?}");
+    let ledger = collector.rows();
+    assert_eq!((ledger.of_elements("AllReduce", 8), ledger.of_elements("AllReduce", 16)), (2, 0));
 }
 
 #[test]
@@ -289,8 +331,85 @@ fn a_program_that_takes_cuda_by_dlsym_is_counted_and_copies_are_kept_apart() {
     assert!(of_cuda.into_iter().all(|l| launches(&l.dlsym) && l.plt.is_empty()), "{libraries:?}");
 }
 
+/// What `tests/hosts/driver.c` does, whichever way it comes to the driver's functions.
+fn is_what_the_driver_was_asked(ledger: &Tally) {
+    let of = |elements| ledger.of_elements("AllReduce", elements);
+    assert_eq!((of(8), of(16), of(32)), (2 * 3, 2 * 5, 2 * 7));
+    assert_eq!((of(3), of(64), of(128)), (3, 2 * 8 + 6, 2));
+    assert_eq!((of(5), of(6), of(9)), (4, 4, 2));
+}
+
 #[test]
-fn a_program_that_takes_graphs_from_the_driver_is_told_of() {
+fn a_program_that_uses_the_driver_is_counted_whichever_way_it_finds_its_functions() {
+    for (door, linkage) in [
+        ("linked", Linkage::Lazy),
+        ("linked", Linkage::Now),
+        ("dlsym", Linkage::Lazy),
+        ("by_name", Linkage::Lazy),
+        ("by_old_name", Linkage::Lazy),
+        ("by_runtime", Linkage::Lazy),
+    ] {
+        let stage = Stage::new();
+        let collector = stage.collector();
+        let program = hosts::driver_program("driver", linkage);
+        let host = stage.tapped(program).arg(door).run().succeeded();
+        let ledger = stage.ledger_equals_ground_truth(&collector);
+        is_what_the_driver_was_asked(&ledger);
+        let process = collector.ended(host.pid);
+        assert_eq!((process.launches.unknown, process.launches.with_operations), (0, 24), "{door}");
+        assert_eq!(process.calls.get("cudaGraphLaunch"), Some(&1), "{door}: {process:?}");
+        assert!(process.faults.is_empty(), "{door}: {:?}", process.faults);
+        let driver = process.libraries.iter().find(|library| library.kind == "CUDA driver");
+        let driver = driver.unwrap_or_else(|| panic!("{door}: {:?}", process.libraries));
+        let by_name = door != "linked";
+        assert_eq!(driver.dlsym.contains(&"cuGraphLaunch".to_owned()), by_name, "{driver:?}");
+        assert_eq!(driver.plt.contains(&"cuGraphLaunch".to_owned()), !by_name, "{driver:?}");
+        // What the runtime looks up for itself is the driver's own.
+        let asked = driver.dlsym.contains(&"cuGetProcAddress_v2".to_owned());
+        assert_eq!(asked, door == "by_name", "{driver:?}");
+    }
+}
+
+#[test]
+fn a_runtime_that_is_linked_statically_is_counted_once_whether_or_not_its_names_are_hidden() {
+    for exported in [false, true] {
+        let stage = Stage::new();
+        let collector = stage.collector();
+        let mut host = stage.tapped(hosts::program("static_runtime", Linkage::Lazy));
+        if exported {
+            host = host.arg(hosts::library("static_runtime"));
+        }
+        let host = host.run().succeeded();
+        let ledger = stage.ledger_equals_ground_truth(&collector);
+        let of = |elements| ledger.of_elements("AllReduce", elements);
+        assert_eq!((of(3), of(8), of(7)), (5, 10, 1));
+        let process = collector.ended(host.pid);
+        let by_runtime = process.calls.get("cudaGraphLaunch").copied().unwrap_or(0);
+        let by_driver = process.calls.get("cuGraphLaunch").copied().unwrap_or(0);
+        let expected = if exported { (5, 0) } else { (0, 5) };
+        assert_eq!((by_runtime, by_driver), expected, "{process:?}");
+        assert!(process.faults.is_empty(), "{:?}", process.faults);
+    }
+}
+
+/// Needs a Python with `cuda-bindings`, which `NCCLTAP_CUDA_PYTHON` names.
+#[test]
+fn cuda_python_is_counted() {
+    let Some(python) = std::env::var_os("NCCLTAP_CUDA_PYTHON") else {
+        eprintln!("skipped: NCCLTAP_CUDA_PYTHON names no python that has cuda-bindings");
+        return;
+    };
+    let stage = Stage::new();
+    let collector = stage.collector();
+    let host = stage.tapped(python).arg(hosts::script("cuda_python")).run().succeeded();
+    let ledger = stage.ledger_equals_ground_truth(&collector);
+    assert_eq!((ledger.of_graphs("AllReduce"), ledger.of("AllReduce")), (2 * 7, 2 * 7 + 1));
+    let process = collector.ended(host.pid);
+    assert_eq!(process.calls.get("cuGraphLaunch"), Some(&7), "{process:?}");
+}
+
+#[test]
+fn a_program_that_takes_graphs_from_the_driver_in_a_form_of_later_days_is_told_of() {
     let stage = Stage::new();
     let collector = stage.collector();
     let driver = hosts::library("driver_graphs");
@@ -310,29 +429,12 @@ fn a_program_bound_at_start_or_without_linkage_table_is_counted() {
     }
 }
 
-/// Starts a host that launches until it is killed, and kills it.
-fn killed(stage: &Stage, delay: Duration) -> (u32, [u64; 2]) {
-    let witness = stage.path().join("witness");
-    let host = stage.cuda_host("graphs", Linkage::Lazy, 12).arg("until_killed").arg(&witness);
-    let mut host = host.start();
-    host.wait_for_line("launching");
-    std::thread::sleep(delay);
-    let pid = host.kill().pid;
-    let bytes = fs::read(&witness).unwrap();
-    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-    (pid, [word(0), word(8)])
-}
-
 /// Requires that everything that was launched is in the counts.
-fn every_launch_is_there(collector: &Collector, pid: u32, [begun, done]: [u64; 2]) {
-    let process = collector.ended(pid);
-    let launches = process.launches.with_operations;
-    assert!((done..=begun).contains(&launches), "{launches} of {done} to {begun}");
-    assert_eq!((process.launches.unknown, process.accounting.dropped), (0, 0), "{process:?}");
-    assert_eq!(process.accounting.graph_operations, 3 * launches);
-    let ledger = collector.rows();
-    let of_process = ledger.0.iter().filter(|(call, _)| call.pid == pid);
-    assert_eq!(of_process.map(|(_, count)| count).sum::<u64>(), 3 * launches);
+fn every_launch_is_there(collector: &Collector, pid: u32, counted: [u64; 2]) {
+    let killed = launches_known(collector, pid, counted);
+    assert!(killed.is_exact() && killed.dropped == 0, "{killed:?}");
+    let operations = collector.ended(pid).accounting.graph_operations;
+    assert_eq!(operations, killed.operations);
 }
 
 #[test]
@@ -340,7 +442,7 @@ fn a_process_killed_while_it_launches_loses_no_launch() {
     let stage = Stage::new();
     let collector = stage.collector();
     for delay in [0, 1, 10, 100] {
-        let (pid, launches) = killed(&stage, Duration::from_millis(delay));
+        let (pid, launches) = kill_while_launching(&stage, Duration::from_millis(delay));
         every_launch_is_there(&collector, pid, launches);
     }
 }
@@ -348,7 +450,7 @@ fn a_process_killed_while_it_launches_loses_no_launch() {
 #[test]
 fn launches_of_a_killed_process_are_known_to_a_collector_that_comes_later() {
     let stage = Stage::new();
-    let (pid, launches) = killed(&stage, Duration::from_millis(1));
+    let (pid, launches) = kill_while_launching(&stage, Duration::from_millis(1));
     let collector = stage.collector();
     every_launch_is_there(&collector, pid, launches);
 }

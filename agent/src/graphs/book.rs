@@ -41,6 +41,8 @@ pub(crate) struct Book {
     groups: HashMap<u32, Vec<(Capture, ManifestOperation)>>,
     /// What executables hold whose nodes can be given other graphs.
     executables: HashMap<Executable, Content>,
+    /// Nodes of clones that somebody has asked for, each with the node that it is a copy of.
+    clones: HashMap<Node, Node>,
     /// Something had no room.
     left_out: bool,
 }
@@ -64,8 +66,29 @@ struct Content {
 /// A node that is made of graphs.
 #[derive(Clone, Debug)]
 struct Part {
-    node: Node,
+    node: Which,
     holds: Holds,
+}
+
+/// Which node of its graph something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    /// This one.
+    Node(Node),
+    /// The copy of this node, in a clone. What handle it has, CUDA tells who asks.
+    CopyOf(Node),
+}
+
+/// What an executable holds after one of its nodes was given another graph.
+#[derive(Clone, Debug)]
+pub(crate) enum Set {
+    /// This.
+    Holds(Manifest),
+    /// The node is none that is known, and so what the executable holds is not.
+    Unknown {
+        /// Whether the graph that the node was given holds nothing.
+        child_is_empty: bool,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -163,23 +186,86 @@ impl Book {
     /// `clone` holds what `graph` holds, from now on for itself.
     pub(crate) fn clone_graph(&mut self, clone: Graph, graph: Graph) -> Result<(), Full> {
         self.graphs.remove(&clone);
-        let manifest = self.manifest_of(graph);
-        if manifest.is_empty() && manifest.is_complete() {
-            return Ok(());
+        let mut content = self.snapshot(graph);
+        for part in &mut content.parts {
+            let (Which::Node(node) | Which::CopyOf(node)) = part.node;
+            part.node = Which::CopyOf(node);
         }
-        self.graph(clone)?.own = manifest;
+        if !self.graphs.contains_key(&graph) {
+            content.own = self.manifest_of(graph);
+        }
+        if !content.is_empty() {
+            *self.graph(clone)? = content;
+        }
+        Ok(())
+    }
+
+    /// `node` of `clone` is the copy of `original`.
+    pub(crate) fn found_in_clone(
+        &mut self,
+        clone: Graph,
+        node: Node,
+        original: Node,
+    ) -> Result<(), Full> {
+        let Some(content) = self.graphs.get_mut(&clone) else { return Ok(()) };
+        let part = content.parts.iter_mut().find(|part| part.node == Which::CopyOf(original));
+        // Most nodes are kernels, which nobody needs to know.
+        let Some(part) = part else { return Ok(()) };
+        part.node = Which::Node(node);
+        // For what was made executable before.
+        self.room(self.clones.len())?;
+        self.clones.insert(node, original);
+        Ok(())
+    }
+
+    /// The part of some graph that is `node`, and the graph.
+    fn part_of_graph(&mut self, node: Node) -> Option<&mut Part> {
+        let mut parts = self.graphs.values_mut().flat_map(|content| &mut content.parts);
+        parts.find(|part| part.node == Which::Node(node))
+    }
+
+    /// What `node` of some graph holds is now `holds`. False when no graph is known to have it.
+    fn set(&mut self, node: Node, holds: Holds) -> bool {
+        let Some(part) = self.part_of_graph(node) else { return false };
+        let before = std::mem::replace(&mut part.holds, holds);
+        before.graphs().into_iter().for_each(|graph| self.destroy(graph));
+        true
+    }
+
+    /// `node` of some graph is a copy of `child` from now on. False when no graph is known to have it, and it
+    /// matters.
+    pub(crate) fn set_copy(&mut self, node: Node, child: Graph) -> bool {
+        let manifest = self.manifest_of(child);
+        let empty = manifest.is_empty() && manifest.is_complete();
+        self.set(node, Holds::Copy(manifest)) || empty
+    }
+
+    /// `child` is a part of `node` of some graph from now on. False when no graph is known to have that.
+    pub(crate) fn set_owned(&mut self, node: Node, child: Graph) -> bool {
+        self.set(node, Holds::Owned(child))
+    }
+
+    /// The graph inside `node` of some graph is `child`, and may be changed from now on.
+    pub(crate) fn open(&mut self, node: Node, child: Graph) -> Result<(), Full> {
+        let Some(part) = self.part_of_graph(node) else { return Ok(()) };
+        let Holds::Copy(_) = part.holds else { return Ok(()) };
+        let Holds::Copy(own) = std::mem::replace(&mut part.holds, Holds::Owned(child)) else {
+            return Ok(());
+        };
+        self.graphs.remove(&child);
+        *self.graph(child)? = Content { own, parts: Vec::new() };
         Ok(())
     }
 
     /// `node` of `graph` is a copy of `child`.
     pub(crate) fn add_copy(&mut self, graph: Graph, node: Node, child: Graph) -> Result<(), Full> {
         let manifest = self.manifest_of(child);
-        self.add(graph, Part { node, holds: Holds::Copy(manifest) })
+        self.add(graph, Part { node: Which::Node(node), holds: Holds::Copy(manifest) })
     }
 
     /// `child` has become a part of `node` of `graph`.
     pub(crate) fn add_owned(&mut self, graph: Graph, node: Node, child: Graph) -> Result<(), Full> {
-        self.add(graph, Part { node, holds: Holds::Owned(child) })
+        self.add(graph, Part { node: Which::Node(node), holds: Holds::Owned(child) })
     }
 
     /// `node` of `graph` is a condition, with `bodies` that the GPU chooses from.
@@ -192,7 +278,7 @@ impl Book {
         for body in &bodies {
             self.graphs.remove(body);
         }
-        self.add(graph, Part { node, holds: Holds::Condition(bodies) })
+        self.add(graph, Part { node: Which::Node(node), holds: Holds::Condition(bodies) })
     }
 
     fn add(&mut self, graph: Graph, part: Part) -> Result<(), Full> {
@@ -208,9 +294,10 @@ impl Book {
     /// A node is gone from its graph.
     pub(crate) fn destroy_node(&mut self, node: Node) {
         let mut gone = Vec::new();
+        self.clones.remove(&node);
         for content in self.graphs.values_mut() {
             content.parts.retain(|part| {
-                let stays = part.node != node;
+                let stays = part.node != Which::Node(node);
                 if !stays {
                     gone.extend(part.holds.graphs());
                 }
@@ -245,18 +332,20 @@ impl Book {
     }
 
     /// A node of an executable is given what `child` holds. Says what a launch carries out from now on.
-    pub(crate) fn set_child(
-        &mut self,
-        executable: Executable,
-        node: Node,
-        child: Graph,
-    ) -> Option<Manifest> {
+    pub(crate) fn set_child(&mut self, executable: Executable, node: Node, child: Graph) -> Set {
         let manifest = self.manifest_of(child);
-        let content = self.executables.get_mut(&executable)?;
-        let part = content.parts.iter_mut().find(|part| part.node == node)?;
+        let child_is_empty = manifest.is_empty() && manifest.is_complete();
+        let copy = self.clones.get(&node).map(|original| Which::CopyOf(*original));
+        let content = self.executables.get_mut(&executable);
+        let Some(content) = content else { return Set::Unknown { child_is_empty } };
+        let part = content
+            .parts
+            .iter_mut()
+            .find(|part| part.node == Which::Node(node) || Some(part.node) == copy);
+        let Some(part) = part else { return Set::Unknown { child_is_empty } };
         part.holds = Holds::Copy(manifest);
         let content = content.clone();
-        Some(self.sum(&content, 0))
+        Set::Holds(self.sum(&content, 0))
     }
 
     /// An executable is gone. Its handle may soon be another's.

@@ -2,11 +2,12 @@
 //!
 //! The driver is asked before the runtime: the runtime keeps the last error of a thread, which the
 //! host may yet ask for with `cudaGetLastError`, and the driver keeps none. NCCL itself asks the
-//! same question at the same moment.
+//! same question at the same moment. Structures of the driver begin as those of the runtime do.
 #![allow(unsafe_code)]
 
 use crate::ffi::{Call, LEGACY_STREAM};
 use crate::resolve::{libraries, lookup};
+use nccltap_proto::functions::Library;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 
@@ -28,18 +29,16 @@ const NONE: c_int = 0;
 const ACTIVE: c_int = 1;
 const INVALIDATED: c_int = 2;
 
-/// `cuStreamGetCaptureInfo`, in its first form. 0 until looked for, 1 where there is none.
+/// `cuStreamGetCaptureInfo`, in whatever form there is. 0 until looked for, 1 where there is none.
 static DRIVER: AtomicUsize = AtomicUsize::new(0);
 const NO_DRIVER: usize = 1;
 
 /// The copy of the runtime on which a capture began last, and one more. 0 before there was one.
 static RUNTIME: AtomicUsize = AtomicUsize::new(0);
 
-/// `cuStreamGetCaptureInfo(stream, status, id)`.
-type AskDriver = unsafe extern "C-unwind" fn(*mut c_void, *mut c_int, *mut u64) -> c_int;
-
-/// `cudaStreamGetCaptureInfo`: of these arguments CUDA 10 to 12 read the first three, CUDA 13 all.
-type AskRuntime = unsafe extern "C-unwind" fn(
+/// `cuStreamGetCaptureInfo` and `cudaStreamGetCaptureInfo`: all forms begin with stream, status and id, and have three
+/// to seven arguments. CUDA takes null where nobody wants an answer.
+type Ask = unsafe extern "C-unwind" fn(
     *mut c_void,
     *mut c_int,
     *mut u64,
@@ -52,12 +51,22 @@ type AskRuntime = unsafe extern "C-unwind" fn(
 /// `cudaPeekAtLastError` and `cudaGetLastError`.
 type LastError = unsafe extern "C-unwind" fn() -> c_int;
 
-/// A capture has begun through this copy of the runtime: finds what later answers for streams. Now, since
-/// later the caller may hold locks that the loader's must not wait for.
+/// A capture has begun through this copy of CUDA: finds what later answers for streams. Now, since later the caller
+/// may hold locks that the loader's must not wait for.
 pub(crate) fn meet(library: usize) {
-    RUNTIME.store(library + 1, Release);
-    if DRIVER.load(Acquire) == 0 {
-        let found = lookup::in_object(c"libcuda.so.1", c"cuStreamGetCaptureInfo");
+    let of_driver = libraries::kind_at(library) == Some(Library::CudaDriver);
+    if !of_driver {
+        RUNTIME.store(library + 1, Release);
+    }
+    if DRIVER.load(Acquire) <= NO_DRIVER {
+        let found = match lookup::in_object(c"libcuda.so.1", c"cuStreamGetCaptureInfo") {
+            0 if of_driver => [libraries::CAPTURE_INFO]
+                .into_iter()
+                .chain(libraries::LATER_CAPTURE_INFO)
+                .find_map(|form| libraries::cuda_getter(library, form))
+                .unwrap_or(0),
+            found => found,
+        };
         DRIVER.store(if found == 0 { NO_DRIVER } else { found }, Release);
     }
 }
@@ -71,12 +80,8 @@ pub(crate) fn status(stream: *mut c_void) -> Status {
     let (mut status, mut id) = (NONE, 0);
     let answered = match DRIVER.load(Acquire) {
         0 | NO_DRIVER => ask_runtime(stream, &mut status, &mut id),
-        driver => {
-            // SAFETY: the prototype of the function that was looked up; the places are valid.
-            unsafe {
-                std::mem::transmute::<usize, AskDriver>(driver)(stream, &mut status, &mut id) == 0
-            }
-        }
+        // SAFETY: the address of such a function.
+        driver => unsafe { ask(driver, stream, &mut status, &mut id) },
     };
     match status {
         _ if !answered => Status::Unknown,
@@ -92,26 +97,35 @@ pub(crate) fn status(stream: *mut c_void) -> Status {
 fn ask_runtime(stream: *mut c_void, status: &mut c_int, id: &mut u64) -> bool {
     let Some(library) = RUNTIME.load(Acquire).checked_sub(1) else { return false };
     let getter = |name| libraries::cuda_getter(library, name);
-    let (Some(ask), Some(peek), Some(take)) = (
+    let (Some(asked), Some(peek), Some(take)) = (
         getter(libraries::CAPTURE_INFO),
         getter(libraries::PEEK_AT_LAST_ERROR),
         getter(libraries::GET_LAST_ERROR),
     ) else {
         return false;
     };
-    // SAFETY: the prototypes of the functions that were looked up; the places are valid, and CUDA takes
-    // null where nobody wants an answer.
+    // SAFETY: the prototypes of the functions that were looked up.
     unsafe {
-        let ask = std::mem::transmute::<usize, AskRuntime>(ask);
         let peek = std::mem::transmute::<usize, LastError>(peek);
         let take = std::mem::transmute::<usize, LastError>(take);
         let waiting = peek();
-        let null = std::ptr::null_mut();
-        let answered = ask(stream, status, id, null, null, null, null) == 0;
+        let answered = ask(asked, stream, status, id);
         if !answered && waiting == 0 {
             take();
         }
         answered
+    }
+}
+
+/// Asks `function` what a stream captures. False when it does not say.
+///
+/// # Safety
+/// `function` is the address of one of those that [`Ask`] describes.
+unsafe fn ask(function: usize, stream: *mut c_void, status: &mut c_int, id: &mut u64) -> bool {
+    let null = std::ptr::null_mut();
+    // SAFETY: by the contract of this function; the places are valid.
+    unsafe {
+        std::mem::transmute::<usize, Ask>(function)(stream, status, id, null, null, null, null) == 0
     }
 }
 

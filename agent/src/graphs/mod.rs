@@ -29,7 +29,7 @@ use crate::ffi::{Call, SUCCESS};
 use crate::life::{self, Agent};
 use crate::shield::{Unseen, shielded};
 use crate::sync::lock;
-use book::{Book, Full, Origin};
+use book::{Book, Full, Origin, Set};
 use cuda::{NodeOf, Status};
 use executables::{Executable, Holds};
 use manifest::Manifest;
@@ -251,6 +251,51 @@ pub(crate) fn node_added(library: usize, call: &Call) {
     });
 }
 
+/// A node of a graph has been given new parameters.
+#[cold]
+#[inline(never)]
+pub(crate) fn node_of_graph_set(library: usize, call: &Call) {
+    with_state(|_, state| {
+        // SAFETY: the call succeeded, so its parameters are valid.
+        let made_of = unsafe { cuda::node_of(library, call) };
+        let (node, book) = (call.node as u64, &mut lock(state).book);
+        let known = match made_of {
+            NodeOf::Copy(child) => book.set_copy(node, child),
+            NodeOf::Owned(child) => book.set_owned(node, child),
+            NodeOf::Condition(_) | NodeOf::Other => true,
+        };
+        if !known {
+            faults::count(Fault::UnknownNode);
+        }
+        Ok(())
+    });
+}
+
+/// Somebody was told the graph inside a node, and may change it from now on.
+#[cold]
+#[inline(never)]
+pub(crate) fn opened(library: usize, call: &Call) {
+    with_state(|_, state| {
+        // SAFETY: the call succeeded, so CUDA has put the graph where its caller said, there or in the parameters.
+        let graph = match unsafe { (handle_at(call.new_graph), cuda::node_of(library, call)) } {
+            (Some(graph), _) | (None, NodeOf::Copy(graph) | NodeOf::Owned(graph)) => graph,
+            (None, NodeOf::Condition(_) | NodeOf::Other) => return Ok(()),
+        };
+        lock(state).book.open(call.node as u64, graph)
+    });
+}
+
+/// Somebody was told which node of a clone stands for a node of the graph that was cloned.
+#[cold]
+#[inline(never)]
+pub(crate) fn found_in_clone(call: &Call) {
+    with_state(|_, state| {
+        // SAFETY: the call succeeded, so CUDA has put the node where its caller said.
+        let Some(found) = (unsafe { handle_at(call.new_node) }) else { return Ok(()) };
+        lock(state).book.found_in_clone(call.graph as u64, found, call.node as u64)
+    });
+}
+
 /// A node is about to be taken out of its graph.
 #[cold]
 #[inline(never)]
@@ -330,13 +375,24 @@ fn set_child(call: &Call, child: u64) {
     let mut holds = None;
     with_state(|agent, state| {
         let state = &mut *lock(state);
-        let manifest = state.book.set_child(executable, call.node as u64, child);
-        holds = manifest.map(|manifest| state.enter(agent, executable, &manifest));
+        holds = match state.book.set_child(executable, call.node as u64, child) {
+            Set::Holds(manifest) => Some(state.enter(agent, executable, &manifest)),
+            // Neither before nor now did it hold anything of NCCL's, as far as this node goes.
+            Set::Unknown { child_is_empty: true } if holds_nothing(executable) => None,
+            Set::Unknown { .. } => {
+                faults::count(Fault::UnknownNode);
+                Some(Holds::Unknown)
+            }
+        };
         Ok(())
     });
     if let Some(holds) = holds {
         enter(executable, holds);
     }
+}
+
+fn holds_nothing(executable: u64) -> bool {
+    executables::find(executable).is_none_or(|known| known.holds == Holds::Nothing)
 }
 
 /// An executable is about to be destroyed.

@@ -276,6 +276,19 @@ pub(crate) fn definitions(name: &[u8], found: &mut [usize]) -> usize {
     count
 }
 
+/// Address of `name` in the loaded object that holds `address`.
+pub(crate) fn definition_beside(address: usize, name: &[u8]) -> Option<usize> {
+    let mut found = None;
+    visit_objects(&mut |object| {
+        let holds = object.contains(address);
+        if holds {
+            found = object.symbol(name);
+        }
+        holds
+    });
+    found
+}
+
 /// Whether any other loaded object defines `name`.
 pub(crate) fn is_defined_elsewhere(name: &[u8]) -> bool {
     next_definition(name).is_some()

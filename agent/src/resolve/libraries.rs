@@ -1,4 +1,4 @@
-//! The copies of NCCL and of the CUDA runtime in this process, and where their functions are.
+//! The copies of NCCL and of CUDA's runtime and driver in this process, and where their functions are.
 //!
 //! A process can have several: PyTorch's own, and one that vLLM was told to open by path. A call
 //! goes to the copy its caller would have reached without us. A copy that was wrapped once stays
@@ -48,6 +48,12 @@ const fn getters_of(kind: Kind) -> [&'static CStr; 4] {
             c"cudaPeekAtLastError",
             c"cudaGetLastError",
         ],
+        Kind::CudaDriver => [
+            c"cuDriverGetVersion",
+            c"cuStreamGetCaptureInfo",
+            c"cuStreamGetCaptureInfo_v2",
+            c"cuStreamGetCaptureInfo_v3",
+        ],
     }
 }
 /// How many getters a copy has.
@@ -58,9 +64,11 @@ const VERSION: usize = 0;
 const COUNT: usize = 1;
 const USER_RANK: usize = 2;
 const DEVICE: usize = 3;
-/// Index of a getter of the CUDA runtime: `cudaStreamGetCaptureInfo`.
+/// Index of a getter of CUDA, runtime or driver: what a stream captures.
 pub(crate) const CAPTURE_INFO: usize = 1;
-/// The same: `cudaPeekAtLastError`.
+/// Indices of getters of the driver that answer the same in later forms.
+pub(crate) const LATER_CAPTURE_INFO: [usize; 2] = [2, 3];
+/// Index of a getter of the CUDA runtime: `cudaPeekAtLastError`.
 pub(crate) const PEEK_AT_LAST_ERROR: usize = 2;
 /// The same: `cudaGetLastError`.
 pub(crate) const GET_LAST_ERROR: usize = 3;
@@ -116,7 +124,7 @@ fn places(kind: Kind) -> std::ops::Range<usize> {
 }
 
 /// The library that the copy at this place is one of.
-fn kind_at(library: usize) -> Option<Kind> {
+pub(crate) fn kind_at(library: usize) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| places(*kind).contains(&library))
 }
 
@@ -207,9 +215,19 @@ fn object_of(address: usize) -> Option<LoadedObject> {
 /// Whether a call is the library's own, as when ncclBcast calls ncclBroadcast through its linkage table,
 /// and no second operation of the application. An object that has NCCL inside, linked statically, is an
 /// application all the same.
-pub(crate) fn is_own_call(caller: usize, real: usize) -> bool {
+pub(crate) fn is_own_call(function: usize, caller: usize, real: usize) -> bool {
+    if is_under_library(function, caller) {
+        return true;
+    }
     let bases = (object_of(caller), object_of(real));
     matches!(bases, (Some(caller), Some(real)) if caller.base == real.base) && is_library(real)
+}
+
+/// Whether a function is the driver's and the caller one of the libraries above it. What the runtime does
+/// there, its own callers have asked for, and were seen to; and what NCCL does is no operation of the application.
+pub(crate) fn is_under_library(function: usize, caller: usize) -> bool {
+    let of_driver = Function::ALL.get(function).is_some_and(|f| f.library() == Kind::CudaDriver);
+    of_driver && is_library(caller)
 }
 
 /// Whether `address` lies in a copy of one of the libraries, by the name of its file.
@@ -275,7 +293,7 @@ pub(crate) fn ask(library: usize, communicator: CommunicatorHandle) -> Answers {
     Answers { ranks: ask(COUNT), rank: ask(USER_RANK), device: ask(DEVICE) }
 }
 
-/// A function of a copy of the CUDA runtime that the tap itself calls, by its index.
+/// A function of a copy of CUDA that the tap itself calls, by its index.
 pub(crate) fn cuda_getter(library: usize, index: usize) -> Option<usize> {
     COPIES.get(library)?.getter(index)
 }
@@ -310,12 +328,13 @@ fn file_of(path: &CStr) -> Vec<u8> {
     }
 }
 
-/// The version of a copy, as ncclGetVersion or cudaRuntimeGetVersion gives it; 0 when it does not.
+/// The version of a copy, as ncclGetVersion, cudaRuntimeGetVersion or cuDriverGetVersion gives it; 0 when it
+/// does not.
 pub(crate) fn version(library: usize) -> u32 {
     let getter = COPIES.get(library).and_then(|copy| copy.getter(VERSION));
     let Some(getter) = getter else { return 0 };
     let mut version: c_int = 0;
-    // SAFETY: the prototype of both.
+    // SAFETY: the prototype of all three.
     let result = unsafe {
         let getter: unsafe extern "C-unwind" fn(*mut c_int) -> c_int = std::mem::transmute(getter);
         getter(&mut version)

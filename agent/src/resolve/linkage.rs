@@ -109,8 +109,8 @@ pub(crate) unsafe extern "C" fn resolve_for_thunk(
     let Some(target) = target else {
         faults::count(Fault::NoLibrary);
         return match Function::ALL.get(function).map(|function| function.library()) {
-            Some(Library::CudaRuntime) => no_cuda_runtime as *const () as usize,
-            _ => no_nccl as *const () as usize,
+            Some(Library::CudaRuntime | Library::CudaDriver) => no_cuda as *const () as usize,
+            Some(Library::Nccl) | None => no_nccl as *const () as usize,
         };
     };
     // SAFETY: by the contract of this function.
@@ -123,7 +123,7 @@ pub(crate) unsafe extern "C" fn resolve_for_thunk(
 
 fn resolve(function: usize, caller: usize) -> Option<usize> {
     let Some(real) = real_function(function, caller) else { return any_copy(function) };
-    if libraries::is_own_call(caller, real) {
+    if libraries::is_own_call(function, caller, real) {
         return Some(real);
     }
     Some(libraries::wrapped(function, real as *mut c_void, DOOR_PLT).unwrap_or(real))
@@ -193,7 +193,7 @@ extern "C" fn no_nccl() -> c_int {
     SYSTEM_ERROR
 }
 
-/// Stands in for a function of the CUDA runtime in a process that has none.
-extern "C" fn no_cuda_runtime() -> c_int {
+/// Stands in for a function of CUDA in a process that has none.
+extern "C" fn no_cuda() -> c_int {
     CUDA_INITIALIZATION_ERROR
 }

@@ -10,7 +10,7 @@
 use crate::arch::{ABSENT, PASS_ON, lookup};
 use crate::faults::{self, Fault};
 use crate::hook;
-use crate::resolve::{elf, libraries};
+use crate::resolve::{driver, elf, libraries};
 use crate::shield::Unseen;
 use crate::shield::shielded;
 use nccltap_proto::ringfile::DOOR_DLSYM;
@@ -63,6 +63,9 @@ unsafe extern "C" fn hook_dlsym(
     // SAFETY: the trampoline hands on the caller's arguments; the name is a C string.
     let asked = unsafe { CStr::from_ptr(name) };
     let Some(function) = hook::by_name(asked) else { return passed_on(asked, caller) };
+    if is_passed_by(function, caller) {
+        return PASS_ON;
+    }
     let find = || {
         // SAFETY: the address of a dlsym, and the caller's own arguments.
         unsafe { std::mem::transmute::<*mut (), Dlsym>(NEXT_DLSYM.load(Acquire))(handle, name) }
@@ -80,6 +83,9 @@ unsafe extern "C" fn hook_dlvsym(
     // SAFETY: as above.
     let asked = unsafe { CStr::from_ptr(name) };
     let Some(function) = hook::by_name(asked) else { return passed_on(asked, caller) };
+    if is_passed_by(function, caller) {
+        return PASS_ON;
+    }
     let find = || {
         let next = NEXT_DLVSYM.load(Acquire);
         // SAFETY: the address of a dlvsym, and the caller's own arguments.
@@ -88,16 +94,22 @@ unsafe extern "C" fn hook_dlvsym(
     decide(handle, function, &find)
 }
 
-/// What the caller gets for a function that is not ours. Who takes the driver's own launch of graphs launches
-/// what is not seen, unless it is the runtime, or NCCL, which has one inside.
+/// What the caller gets for a function that is not ours. A form of one that is, which came with a later CUDA, may
+/// be about to launch what is not seen.
 fn passed_on(name: &CStr, caller: usize) -> usize {
-    if matches!(name.to_bytes(), b"cuGraphLaunch" | b"cuGraphLaunch_ptsz") {
+    if driver::is_for_graphs(name.to_bytes()) && elf::is_defined_elsewhere(name.to_bytes()) {
         let _unseen = Unseen::new();
         if shielded(|| libraries::is_library(caller)) == Some(false) {
             faults::count(Fault::DriverGraphs);
         }
     }
     PASS_ON
+}
+
+/// Whether the caller is not to meet the wrapper of this function.
+fn is_passed_by(function: usize, caller: usize) -> bool {
+    let _unseen = Unseen::new();
+    shielded(|| libraries::is_under_library(function, caller)) == Some(true)
 }
 
 /// What the caller gets for a function of the table.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 pub(super) struct ModelOptions {
     /// A model of the paper: llama-3.2-3b, llama-3.1-8b or llama-2-13b
-    #[arg(long, value_name = "NAME", required_unless_present = "model_config")]
+    #[arg(long, value_name = "NAME")]
     model: Option<String>,
 
     /// The config.json of any other model
@@ -18,6 +18,11 @@ pub(super) struct ModelOptions {
 }
 
 impl ModelOptions {
+    /// Whether a model is named.
+    pub(super) fn is_named(&self) -> bool {
+        self.model.is_some() || self.model_config.is_some()
+    }
+
     pub(super) fn described(&self) -> anyhow::Result<Model> {
         match (&self.model_config, &self.model) {
             (Some(file), _) => {
@@ -75,6 +80,14 @@ pub(super) struct EngineOptions {
     /// As given to vLLM
     #[arg(long, value_name = "TOKENS", default_value_t = 16)]
     block_size: u64,
+
+    /// Sequence parallelism, vLLM's pass_config.enable_sp
+    #[arg(long)]
+    enable_sp: bool,
+
+    /// Speculative decoding by this method of vLLM; ngram is known, from a trace
+    #[arg(long, value_name = "METHOD")]
+    speculative_method: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -91,6 +104,8 @@ enum Release {
     R0_11,
     #[value(name = "0.20")]
     R0_20,
+    #[value(name = "0.32")]
+    R0_32,
 }
 
 impl EngineOptions {
@@ -103,6 +118,15 @@ impl EngineOptions {
             (EngineName::VllmV1, Some(Release::R0_8)) => Engine::V1Release0_8,
             (EngineName::VllmV1, Some(Release::R0_11)) => Engine::V1Release0_11,
             (EngineName::VllmV1, None | Some(Release::R0_20)) => Engine::V1Release0_20,
+            (EngineName::VllmV1, Some(Release::R0_32)) => Engine::V1Release0_32,
+        };
+        let ngrams = match self.speculative_method.as_deref() {
+            None => false,
+            Some("ngram") => true,
+            Some(method) => bail!(
+                "speculative decoding by {method} runs a draft model, whose passes are not modelled; \
+                 ngram is"
+            ),
         };
         Ok(Settings {
             engine,
@@ -113,6 +137,8 @@ impl EngineOptions {
             chunked_prefill: self.enable_chunked_prefill,
             block_size: self.block_size,
             custom_all_reduce: self.custom_all_reduce,
+            sequence_parallelism: self.enable_sp,
+            ngrams,
         })
     }
 }

@@ -97,6 +97,11 @@ fn say(text: &str) -> std::io::Result<()> {
     }
 }
 
+/// Writes an HTML page to `file`, in place of what is there.
+fn write_page(file: &std::path::Path, page: &str) -> anyhow::Result<()> {
+    std::fs::write(file, page).with_context(|| format!("cannot write {}", file.display()))
+}
+
 /// A runtime with as many threads as the machine has cores.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)

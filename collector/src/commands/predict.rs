@@ -1,11 +1,13 @@
 //! `nccltap predict`: what a model in a layout must send.
 
-use super::say;
 use super::served::Served;
+use super::{say, write_page};
 use crate::model::Row;
-use crate::outputs::http::Format;
+use crate::outputs::http::PageFormat;
 use crate::outputs::prediction;
+use crate::outputs::report::predicted;
 use crate::outputs::rows::{View, json};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Predicts what NCCL is told to do, from a model's config.json and a parallel layout
@@ -17,9 +19,13 @@ pub(super) struct Predict {
     #[command(flatten)]
     served: Served,
 
-    /// How to print: tables for people, or one JSON array of rows
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// How to print: tables for people, one JSON array of rows, or one HTML page with plots
+    #[arg(long, value_enum, default_value_t = PageFormat::Text)]
+    format: PageFormat,
+
+    /// Write the HTML page to FILE, besides what is printed
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 
     /// What to count: collectives, or what NCCL is told
     #[arg(long, value_enum, default_value_t = View::Collectives)]
@@ -29,11 +35,15 @@ pub(super) struct Predict {
 impl Predict {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let predictions = self.served.predictions()?;
+        let workload = self.served.workload_in_words();
+        let page = || predicted::page(&predictions, &workload, self.view);
+        if let Some(file) = &self.html {
+            write_page(file, &page())?;
+        }
         let text = match self.format {
-            Format::Text => {
-                prediction::text(&predictions, &self.served.workload_in_words(), self.view)
-            }
-            Format::Json => {
+            PageFormat::Text => prediction::text(&predictions, &workload, self.view),
+            PageFormat::Html => page(),
+            PageFormat::Json => {
                 let rows: Vec<Row> =
                     predictions.iter().flat_map(|prediction| prediction.rows(self.view)).collect();
                 json(&rows)?

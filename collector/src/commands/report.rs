@@ -1,20 +1,26 @@
-//! `nccltap report`: the counts of a recording or of a running collector.
+//! `nccltap report`: what a recording or a running collector has counted.
 
-use super::{runtime, say, usual_target};
+use super::served::{Beside, Served};
+use super::{runtime, say, usual_target, write_page};
 use crate::client::{self, Target};
 use crate::collector::PROCESSES;
-use crate::outputs::http::Format;
+use crate::model::{Layout, padded_vocabulary};
+use crate::outputs::http::{PageFormat, ReportView};
 use crate::outputs::processes::overview;
+use crate::outputs::report::paper::Dimensions;
+use crate::outputs::report::{self, compared::compared, summary::summary};
 use crate::outputs::rows::{View, json, rows};
 use crate::outputs::text;
 use crate::replay::replay;
-use std::path::PathBuf;
+use anyhow::{Context, ensure};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Prints the counts of a recording or of a running collector
+/// Prints what a recording or a running collector has counted
 ///
 /// Without FILE and without --collector, asks the collector named by NCCLTAP_COLLECTOR, or the one
-/// that `nccltap serve` starts for this user.
+/// that `nccltap serve` starts for this user. With --format html, one page with tables and plots. Where
+/// a model is named, as for `nccltap check`, what was seen stands beside what is predicted.
 #[derive(Debug, clap::Args)]
 pub(super) struct Report {
     /// A recording, made by `nccltap serve --record FILE` or `nccltap run --record FILE`
@@ -24,38 +30,122 @@ pub(super) struct Report {
     #[arg(long, value_name = "ADDRESS", conflicts_with = "file")]
     collector: Option<Target>,
 
-    /// How to print: tables for people, or one JSON array of rows
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// How to print: tables for people, JSON, or one HTML page
+    #[arg(long, value_enum, default_value_t = PageFormat::Text)]
+    format: PageFormat,
 
-    /// What to count: what NCCL was told, or the collectives that this amounts to
-    #[arg(long, value_enum, default_value_t = View::Operations)]
-    view: View,
+    /// What to tell: what NCCL was told row by row, the collectives that this amounts to, or the
+    /// summary [default: summary for HTML or with a model, else operations]
+    #[arg(long, value_enum)]
+    view: Option<ReportView>,
+
+    /// Write the HTML page to FILE, besides what is printed
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    #[command(flatten, next_help_heading = "Compared with the prediction of a model")]
+    served: Served,
 }
 
 impl Report {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let text = match &self.file {
-            Some(file) => {
-                let collector = replay(file, PROCESSES)?;
-                let rows = rows(&collector, self.view);
-                match self.format {
-                    Format::Json => json(&rows)?,
-                    Format::Text => text::report(&rows, &overview(&collector), self.view),
-                }
-            }
-            None => {
-                let target = self.collector.map_or_else(usual_target, Ok)?;
-                let path = format!(
-                    "/api/v1/report?view={}&format={}",
-                    self.view.name(),
-                    self.format.name()
-                );
-                let token = std::env::var("NCCLTAP_TOKEN").ok();
-                runtime()?.block_on(client::get(&target, &path, token.as_deref()))?
-            }
+        let of_page = self.format == PageFormat::Html || self.served.is_named();
+        let view = self.view.unwrap_or(match of_page {
+            true => ReportView::Summary,
+            false => ReportView::Operations,
+        });
+        let report = match self.html.is_some() || view == ReportView::Summary {
+            true => Some(self.report()?),
+            false => None,
+        };
+        if let (Some(file), Some(report)) = (&self.html, &report) {
+            write_page(file, &report::page::page(report))?;
+        }
+        let text = match (view.rows(), report) {
+            (None, Some(report)) => report::render(&report, self.format)?,
+            (Some(view), _) => self.rows(view)?,
+            (None, None) => return Ok(ExitCode::FAILURE),
         };
         say(&text)?;
         Ok(ExitCode::SUCCESS)
     }
+
+    /// The rows of a view, printed.
+    fn rows(&self, view: View) -> anyhow::Result<String> {
+        ensure!(
+            self.format != PageFormat::Html && !self.served.is_named(),
+            "--view {} has rows alone; leave --view out for the page and the comparison",
+            view.name()
+        );
+        let Some(file) = &self.file else {
+            return self.ask(&format!(
+                "/api/v1/report?view={}&format={}",
+                view.name(),
+                self.format.name()
+            ));
+        };
+        let collector = replay(file, PROCESSES)?;
+        let rows = rows(&collector, view);
+        Ok(match self.format {
+            PageFormat::Json => json(&rows)?,
+            PageFormat::Text | PageFormat::Html => text::report(&rows, &overview(&collector), view),
+        })
+    }
+
+    /// The summary, beside its prediction if a model is named.
+    fn report(&self) -> anyhow::Result<report::Report> {
+        let mut report = match &self.file {
+            Some(file) => report::Report {
+                source: name(file),
+                summary: summary(&replay(file, PROCESSES)?),
+                compared: None,
+            },
+            None => {
+                let target = self.target()?;
+                let answer = self.ask("/api/v1/report?view=summary&format=json")?;
+                let odd = || format!("the collector at {target} answered with something else");
+                let report: report::Report = serde_json::from_str(&answer).with_context(odd)?;
+                report::Report { source: target.to_string(), ..report }
+            }
+        };
+        if self.served.is_named() {
+            let model = self.served.model()?;
+            report.summary.set_model(Some(Dimensions {
+                hidden: model.hidden_size,
+                vocabulary: padded_vocabulary(model.vocab_size),
+            }));
+            if self.served.has_workload() {
+                let seen = seen_layout(&report);
+                let Beside { prediction, others, longer } = self.served.beside(seen)?;
+                let workload = self.served.workload_in_words();
+                let compared = compared(&report.summary, &prediction, workload, &others, &longer);
+                report.compared = Some(compared);
+            }
+        }
+        Ok(report)
+    }
+
+    fn target(&self) -> anyhow::Result<Target> {
+        self.collector.clone().map_or_else(usual_target, Ok)
+    }
+
+    fn ask(&self, path: &str) -> anyhow::Result<String> {
+        let token = std::env::var("NCCLTAP_TOKEN").ok();
+        Ok(runtime()?.block_on(client::get(&self.target()?, path, token.as_deref()))?)
+    }
+}
+
+/// The name of a recording, without its folder: a page is passed on.
+fn name(file: &Path) -> String {
+    file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned()
+}
+
+fn seen_layout(report: &report::Report) -> Option<Layout> {
+    let [seen] = report.summary.layouts.as_slice() else { return None };
+    Some(Layout {
+        tensor: seen.tensor,
+        pipeline: seen.pipeline,
+        data: seen.data,
+        expert_parallel: false,
+    })
 }

@@ -1,13 +1,16 @@
 //! `nccltap serve`: the collector.
 
+use super::engine_options::{EngineOptions, ModelOptions};
 use super::{default_address, runtime};
 use crate::collector::{Collector, PROCESSES};
 use crate::ingest::Token;
+use crate::model::{Deployment, Layout};
+use crate::outputs::prometheus::expected::Expected;
 use crate::recording::{DEFAULT_LIMIT, Recorder};
 use crate::recovery::Recovery;
 use crate::recovery::watch::Strangers;
 use crate::server::{Server, Settings};
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use nccltap_proto::address::Address;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -19,7 +22,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Collects what taps report, counts it, and shows it
 ///
 /// Prints one line on stdout once it serves: `listening http=ADDR:PORT collector=ADDRESS ...`.
-/// Ends on SIGINT or SIGTERM.
+/// Ends on SIGINT or SIGTERM. Where a model is named, nccltap_prediction_ratio says whether each engine
+/// step does what that model in that layout must.
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
     /// Where agents reach the collector: unix:/PATH or tcp:HOST:PORT; may be given several times.
@@ -47,6 +51,24 @@ pub(super) struct Serve {
     /// Where to look for the rings of processes that died; may be given several times
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
     recover_dir: Vec<PathBuf>,
+
+    #[command(flatten, next_help_heading = "Compared with the prediction of a model")]
+    model: ModelOptions,
+
+    /// Tensor-parallel size of what is served
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    tp: u32,
+
+    /// Pipeline-parallel size of what is served
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pp: u32,
+
+    /// Experts are spread over ranks instead of split
+    #[arg(long)]
+    ep: bool,
+
+    #[command(flatten)]
+    engine: EngineOptions,
 }
 
 impl Serve {
@@ -55,9 +77,25 @@ impl Serve {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// What each engine step must do, where a model is named.
+    fn expected(&self) -> anyhow::Result<Option<Expected>> {
+        let layout = Layout { expert_parallel: self.ep, ..Layout::new(self.tp, self.pp) };
+        if !self.model.is_named() {
+            ensure!(layout.ranks() == 1, "a layout is of a model: name it with --model");
+            return Ok(None);
+        }
+        ensure!(
+            layout.ranks() != 1,
+            "one rank alone sends nothing: give the layout that is served with --tp and --pp"
+        );
+        let deployment = Deployment::new(self.model.described()?, layout, self.engine.settings()?)?;
+        Ok(Some(Expected::new(&deployment)))
+    }
+
     async fn serve(self) -> anyhow::Result<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        let expected = self.expected()?;
         let token = self.token_file.as_deref().map(Token::read).transpose()?;
         let collector = match &self.record {
             None => Collector::new(PROCESSES),
@@ -70,7 +108,7 @@ impl Serve {
             true => vec![default_address()],
             false => self.listen,
         };
-        let settings = Settings { listen, http: Some(self.http), token };
+        let settings = Settings { listen, http: Some(self.http), token, expected };
         let server = Server::start(Arc::clone(&collector), recovery, settings).await?;
 
         let mut line = String::from("listening");

@@ -1,8 +1,10 @@
 //! The options that say what is served, where and to whom: shared by the commands that predict.
 
 use super::engine_options::{EngineOptions, ModelOptions};
-use crate::model::{Deployment, Layout, Prediction, Request, Scheduled, Step, Trace};
-use anyhow::{Context, ensure};
+use crate::model::{
+    Deployment, Layout, Model, Prediction, Request, Scheduled, Settings, Step, Trace,
+};
+use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
 
 /// Most lines that a file of requests or steps may have.
@@ -30,11 +32,11 @@ pub(super) struct Served {
     ep: bool,
 
     /// Tokens of the prompt
-    #[arg(long, value_name = "TOKENS", required_unless_present_any = ["requests", "steps", "trace"])]
+    #[arg(long, value_name = "TOKENS")]
     prompt: Option<u64>,
 
     /// Tokens that are generated
-    #[arg(long, value_name = "TOKENS", required_unless_present_any = ["requests", "steps", "trace"])]
+    #[arg(long, value_name = "TOKENS")]
     output: Option<u64>,
 
     /// So many such requests, all at once
@@ -67,24 +69,78 @@ enum Workload {
     Steps(Vec<Step>),
 }
 
+/// A prediction, and those that stand beside it in the paper's Figures 6 and 7.
+#[derive(Debug)]
+pub(super) struct Beside {
+    /// Of what ran.
+    pub(super) prediction: Prediction,
+    /// Of the other layouts of tensor and pipeline parallelism with as many ranks.
+    pub(super) others: Vec<Prediction>,
+    /// Of the same layout for one, two and four times as many generated tokens.
+    pub(super) longer: Vec<(u64, Prediction)>,
+}
+
 impl Served {
+    /// Whether a model is named.
+    pub(super) fn is_named(&self) -> bool {
+        self.model.is_named()
+    }
+
+    /// Whether it is said what the engine is given to do.
+    pub(super) fn has_workload(&self) -> bool {
+        let lengths = self.prompt.is_some() && self.output.is_some();
+        let files = [&self.requests, &self.steps, &self.trace];
+        lengths || files.iter().any(|file| file.is_some())
+    }
+
+    /// The model.
+    pub(super) fn model(&self) -> anyhow::Result<Model> {
+        self.model.described()
+    }
+
     /// The prediction for each layout that is asked for.
     pub(super) fn predictions(&self) -> anyhow::Result<Vec<Prediction>> {
-        let model = self.model.described()?;
-        let settings = self.engine.settings()?;
-        let workload = self.workload()?;
-        let predict = |layout: Layout| -> anyhow::Result<_> {
-            let deployment = Deployment::new(model.clone(), layout, settings)?;
-            Ok(match &workload {
-                Workload::Requests(requests) => Prediction::of_requests(deployment, requests)?,
-                Workload::Steps(steps) => {
-                    ensure!(layout.data == 1, "the steps of one replica are those of --dp 1");
-                    Prediction::of_steps(deployment, steps)?
-                }
-            })
-        };
+        let predictor = Predictor::new(self)?;
         let layouts = self.layouts()?;
-        layouts.into_iter().map(|layout| predict(layout).context(layout.to_string())).collect()
+        let predict = |layout: Layout| predictor.predict(layout).context(layout.to_string());
+        layouts.into_iter().map(predict).collect()
+    }
+
+    /// The prediction for the one layout that is asked for, or where none is, for the one that was
+    /// `seen`; with those that it is compared to.
+    pub(super) fn beside(&self, seen: Option<Layout>) -> anyhow::Result<Beside> {
+        let layouts = self.layouts()?;
+        let [asked] = layouts.as_slice() else {
+            bail!("what was seen has one layout: give --tp, --pp and --dp one size each");
+        };
+        let one_rank = asked.ranks() == 1;
+        let seen = seen.map(|seen| Layout { expert_parallel: self.ep, ..seen });
+        let layout = seen.filter(|_| one_rank).unwrap_or(*asked);
+        let mut predictor = Predictor::new(self)?;
+        let prediction = predictor.predict(layout).context(layout.to_string())?;
+        let as_many = (1..=layout.ranks()).filter(|tensor| layout.ranks().is_multiple_of(*tensor));
+        let as_many = as_many.rev().map(|tensor| Layout {
+            tensor,
+            pipeline: layout.ranks() / tensor,
+            data: 1,
+            expert_parallel: layout.expert_parallel,
+        });
+        // A layout that vLLM refuses is no choice.
+        let others = as_many.filter(|other| *other != layout);
+        let others = others.filter_map(|other| predictor.predict(other).ok()).collect();
+        let mut longer = Vec::new();
+        if let Workload::Requests(requests) = &predictor.workload
+            && let [one] = requests.as_slice()
+        {
+            let one = *one;
+            for output in [1, 2, 4].map(|times| one.output.saturating_mul(times)) {
+                predictor.workload = Workload::Requests(vec![Request { output, ..one }]);
+                if let Ok(prediction) = predictor.predict(layout) {
+                    longer.push((output, prediction));
+                }
+            }
+        }
+        Ok(Beside { prediction, others, longer })
     }
 
     /// The workload, in a few words.
@@ -130,6 +186,10 @@ impl Served {
     }
 
     fn workload(&self) -> anyhow::Result<Workload> {
+        ensure!(
+            self.has_workload(),
+            "say what is served: --prompt and --output, --requests, --steps or --trace"
+        );
         if let Some(file) = &self.requests {
             return Ok(Workload::Requests(lines(file)?));
         }
@@ -153,6 +213,34 @@ impl Served {
             Request { prompt, output, cached: 0, arrives: 0 };
             self.concurrent
         ]))
+    }
+}
+
+/// Predicts one workload of one model on any layout.
+struct Predictor {
+    model: Model,
+    settings: Settings,
+    workload: Workload,
+}
+
+impl Predictor {
+    fn new(served: &Served) -> anyhow::Result<Self> {
+        Ok(Self {
+            model: served.model.described()?,
+            settings: served.engine.settings()?,
+            workload: served.workload()?,
+        })
+    }
+
+    fn predict(&self, layout: Layout) -> anyhow::Result<Prediction> {
+        let deployment = Deployment::new(self.model.clone(), layout, self.settings)?;
+        Ok(match &self.workload {
+            Workload::Requests(requests) => Prediction::of_requests(deployment, requests)?,
+            Workload::Steps(steps) => {
+                ensure!(layout.data == 1, "the steps of one replica are those of --dp 1");
+                Prediction::of_steps(deployment, steps)?
+            }
+        })
     }
 }
 

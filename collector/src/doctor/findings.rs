@@ -112,8 +112,8 @@ impl Findings {
         }
         if process.faults.contains_key(Fault::DriverGraphs.name()) {
             self.bad(format!(
-                "{who}: it takes cuGraphLaunch from the CUDA driver: graphs that it captures and launches so, \
-                 past the CUDA runtime, are not seen"
+                "{who}: it has taken a form of the CUDA driver's functions for graphs that this tap does not \
+                 know: graphs that it captures and launches so are not seen; use a newer nccltap"
             ));
         }
         for (fault, count) in &process.faults {
@@ -139,13 +139,18 @@ impl Findings {
             "NCCL" => version_name,
             _ => cuda_version_name,
         };
+        let by_name = match library.kind.as_str() {
+            "CUDA driver" => {
+                "by dlsym or cuGetProcAddress, as a runtime does that is linked statically"
+            }
+            _ => "by dlsym, as vLLM's pynccl does",
+        };
         let version =
             library.version.map_or_else(String::new, |version| format!(" {}", name(version)));
         let at = format!("{who}: {}{version} at {}", library.kind, library.path);
-        for (door, functions) in [
-            ("by linkage table, as PyTorch calls it", &library.plt),
-            ("by dlsym, as vLLM's pynccl does", &library.dlsym),
-        ] {
+        for (door, functions) in
+            [("by linkage table, as PyTorch calls it", &library.plt), (by_name, &library.dlsym)]
+        {
             if !functions.is_empty() {
                 self.good(format!("{at}, {door}: {}", functions.join(" ")));
             }

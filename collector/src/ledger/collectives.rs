@@ -3,7 +3,8 @@
 //! PyTorch's gather is a group of Recv at the root and one Send at each other rank; vLLM's
 //! all_gatherv is a group of Broadcast, one per root. Here a group is given the name of the
 //! collective that it is, when nothing else it could be has the same form. What is not certain stays
-//! what NCCL was told: one Recv in a group of two ranks may be a gather or a plain transfer.
+//! what NCCL was told: one Recv in a group of two ranks may be a gather or a plain transfer, unless the step it
+//! is in tells.
 
 use crate::timeline::{CommunicatorId, Communicators, Launch, OperationCall};
 use nccltap_proto::{Datatype, Operation};
@@ -92,6 +93,20 @@ pub(super) fn of_group(
         Some((recognise(&here, facts.ranks, facts.rank)?, communicator))
     });
     merged.collect()
+}
+
+/// The gather that a lone Recv is in a group of two ranks, when it is known to be one.
+pub(super) fn gather_of_two(call: &OperationCall, communicators: &Communicators) -> Option<Merged> {
+    let facts = communicators.get(call.communicator?)?;
+    let two = facts.ranks == 2 && call.operation == Operation::Recv && facts.rank >= 0;
+    two.then_some(Merged {
+        collective: Collective::Gather,
+        datatype: call.datatype?,
+        elements: call.elements,
+        communicator: call.communicator?,
+        root: Some(facts.rank),
+        launch: call.launch,
+    })
 }
 
 /// The collective that `calls` are: all operations of one group on one communicator of `ranks`

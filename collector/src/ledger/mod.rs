@@ -233,6 +233,23 @@ impl Ledger {
         self.count(call, label, tokens);
     }
 
+    /// Counts a Recv that its step shows to be a gather, in a group of two ranks.
+    pub fn gather(
+        &mut self,
+        call: &OperationCall,
+        communicators: &Communicators,
+        label: Label,
+        tokens: Tokens,
+    ) {
+        let at = self.count(call, label, tokens);
+        if let Some(merged) = collectives::gather_of_two(call, communicators)
+            && self.count_merged(merged, label, 1)
+        {
+            self.entries[at].merged += 1;
+            self.entries[at].merged_elements += u128::from(call.elements);
+        }
+    }
+
     /// Counts operations that were launched together.
     pub fn group(
         &mut self,
@@ -363,7 +380,7 @@ impl Ledger {
     pub fn failed(&mut self, function: Function, result: i32) {
         let results = match function.library() {
             Library::Nccl => NCCL_RESULTS,
-            Library::CudaRuntime => CUDA_RESULTS,
+            Library::CudaRuntime | Library::CudaDriver => CUDA_RESULTS,
         };
         let known = results.contains(&result) || result == UNWOUND;
         let result = if known { result } else { OTHER_RESULT };

@@ -1,9 +1,9 @@
 //! The engines whose schedule is known, and how they are set up.
 //!
-//! Everything here was read in the source of vLLM 0.8.5.post1, 0.11.0 and 0.20.0, and each rule names
+//! Everything here was read in the source of vLLM 0.8.5.post1, 0.11.0, 0.20.0 and 0.32.0, and each rule names
 //! its file. Nothing was fitted to what a run showed.
 
-use super::{Architecture, Layout, Model};
+use super::{Layout, Model, modelled};
 use std::fmt;
 
 /// An engine of vLLM, by the release whose source was read.
@@ -17,6 +17,8 @@ pub enum Engine {
     V1Release0_11,
     /// vLLM 0.20, with the model runner that is its default.
     V1Release0_20,
+    /// vLLM 0.32, with the model runner that is its default, another one.
+    V1Release0_32,
 }
 
 impl Engine {
@@ -27,6 +29,7 @@ impl Engine {
             Self::V1Release0_8 => "vLLM 0.8.5 V1",
             Self::V1Release0_11 => "vLLM 0.11 V1",
             Self::V1Release0_20 => "vLLM 0.20 V1",
+            Self::V1Release0_32 => "vLLM 0.32 V1",
         }
     }
 
@@ -77,6 +80,10 @@ pub struct Settings {
     pub block_size: u64,
     /// The opposite of `--disable-custom-all-reduce`.
     pub custom_all_reduce: bool,
+    /// Sequence parallelism by vLLM's compiler pass: `pass_config.enable_sp`.
+    pub sequence_parallelism: bool,
+    /// Speculative decoding with n-grams, without a draft model.
+    pub ngrams: bool,
 }
 
 impl Settings {
@@ -90,6 +97,8 @@ impl Settings {
         chunked_prefill: None,
         block_size: 16,
         custom_all_reduce: false,
+        sequence_parallelism: false,
+        ngrams: false,
     };
 }
 
@@ -116,6 +125,8 @@ pub struct Deployment {
     pub block_size: u64,
     /// Whether small all-reduces go past NCCL.
     pub custom_all_reduce: bool,
+    /// Whether n-grams guess tokens.
+    pub ngrams: bool,
 }
 
 /// Which steps are replayed from CUDA graphs, and to what size they are padded.
@@ -183,7 +194,7 @@ impl Deployment {
     pub fn new(model: Model, layout: Layout, settings: Settings) -> Result<Self, Refusal> {
         layout.check(&model)?;
         let engine = settings.engine;
-        refuse_unknown(&model, layout, engine)?;
+        modelled::check(&model, layout, settings)?;
         let max_model_len = settings.max_model_len.unwrap_or(model.max_position_embeddings);
         let v0 = engine == Engine::V0;
         let chunked_prefill = settings.chunked_prefill.unwrap_or(match v0 {
@@ -239,84 +250,8 @@ impl Deployment {
             chunked_prefill,
             block_size: settings.block_size,
             custom_all_reduce: settings.custom_all_reduce,
+            ngrams: settings.ngrams,
         })
-    }
-}
-
-impl Deployment {
-    /// Whether the replicas of data parallelism share experts, and so make every pass together.
-    pub(super) fn replicas_share_experts(&self) -> bool {
-        self.layout.data > 1 && self.model.experts.is_some()
-    }
-
-    /// Whether what speculative decoding does is known: with n-grams, that is without a draft model,
-    /// each request has a row of logits for every guess (`v1/worker/gpu_model_runner.py`,
-    /// `_calc_spec_decode_metadata`), and nothing else is sent.
-    pub(super) fn accept_drafts(&self) -> Result<(), Refusal> {
-        let refuse = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
-        match (self.engine, &self.graphs) {
-            (Engine::V0, _) => {
-                refuse("speculative decoding of V0 is not modelled: give --engine vllm-v1")
-            }
-            (_, Some(_)) => refuse(
-                "speculative decoding with CUDA graphs is not modelled: the captured sizes are others",
-            ),
-            (_, None) => Ok(()),
-        }
-    }
-}
-
-fn refuse_unknown(model: &Model, layout: Layout, engine: Engine) -> Result<(), Refusal> {
-    let not_modelled = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
-    match engine {
-        Engine::V0 | Engine::V1Release0_8 | Engine::V1Release0_11 if layout.data > 1 => {
-            not_modelled(
-                "before vLLM 0.20 the replicas of data parallelism wait for each other in every step, \
-                 which is not modelled: give --engine vllm-v1 --engine-version 0.20",
-            )
-        }
-        Engine::V0 if layout.tensor > 1 && model.architecture.latent_attention() => not_modelled(
-            "what V0 broadcasts for a model with latent attention is not modelled: give --engine \
-             vllm-v1",
-        ),
-        Engine::V1Release0_8 if layout.pipeline > 1 => not_modelled(
-            "vLLM 0.8.5 V1 sends between pipeline stages through Ray, which is not modelled: give \
-             --engine-version 0.11 or 0.20",
-        ),
-        _ if layout.data > 1 && model.experts.is_some() => shared_experts(model, layout),
-        _ => Ok(()),
-    }
-}
-
-/// Whether it is known what experts send that replicas share.
-fn shared_experts(model: &Model, layout: Layout) -> Result<(), Refusal> {
-    let not_modelled = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
-    // Those whose block hands each tensor-parallel rank a share of the tokens
-    // (`sequence_parallel_chunk` in `models/qwen3_moe.py` and `models/deepseek_v2.py`).
-    let takes_shares = matches!(
-        model.architecture,
-        Architecture::Qwen3Moe | Architecture::DeepseekV2 | Architecture::DeepseekV3
-    );
-    if !layout.expert_parallel {
-        not_modelled(
-            "data parallelism of a mixture of experts is modelled with expert parallelism alone: give --ep",
-        )
-    } else if layout.pipeline > 1 {
-        not_modelled(
-            "experts that replicas share are not modelled with pipeline stages: give --pp 1",
-        )
-    } else if layout.tensor > 1 && !takes_shares {
-        not_modelled(
-            "experts that replicas share are modelled with tensor parallelism for Qwen3-MoE and DeepSeek \
-             alone: give --tp 1",
-        )
-    } else if model.quantization.is_some() {
-        not_modelled(
-            "experts that replicas share are not modelled for quantised weights: tokens may be \
-             quantised before they are sent",
-        )
-    } else {
-        Ok(())
     }
 }
 
@@ -337,7 +272,7 @@ fn captured_sizes(engine: Engine, max_num_seqs: u64, max_num_batched_tokens: u64
         Engine::V1Release0_11 => {
             eights(largest).filter(|size| *size <= max_num_batched_tokens).collect()
         }
-        Engine::V1Release0_20 => {
+        Engine::V1Release0_20 | Engine::V1Release0_32 => {
             let largest = largest.min(max_num_batched_tokens);
             let small = eights(255).filter(|size| *size <= largest);
             small.chain((256..=largest).step_by(16)).collect()

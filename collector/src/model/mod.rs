@@ -20,6 +20,7 @@ mod description;
 mod engine;
 pub mod equations;
 mod layout;
+mod modelled;
 mod prediction;
 pub mod presets;
 mod schedule;

@@ -68,6 +68,12 @@ pub struct Totals {
 impl Prediction {
     /// What `deployment` sends for `requests` that arrive at once.
     pub fn of_requests(deployment: Deployment, requests: &[Request]) -> Result<Self, Refusal> {
+        if deployment.ngrams {
+            return Err(Refusal::NotModelled(
+                "with speculative decoding the steps depend on the text: give them with --trace"
+                    .to_owned(),
+            ));
+        }
         let schedule = Schedule::of_requests(&deployment, requests)?;
         let equations = match requests {
             [one] if deployment.layout.data == 1 => {

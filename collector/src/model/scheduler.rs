@@ -274,6 +274,27 @@ mod tests {
     }
 
     #[test]
+    fn the_rules_make_the_steps_that_the_scheduler_of_vllm_0_11_logged() {
+        // Its class `Scheduler`, driven by hand: 256 tokens per step, the second request one step late.
+        let logged = [
+            r#"{"new":{"a":{"prompt":300,"cached":0}},"tokens":{"a":256}}"#,
+            r#"{"new":{"b":{"prompt":100,"cached":0}},"tokens":{"a":44,"b":100}}"#,
+            r#"{"tokens":{"a":1,"b":1}}"#,
+            r#"{"tokens":{"a":1,"b":1}}"#,
+            r#"{"tokens":{"a":1}}"#,
+            r#"{"tokens":{"a":1}}"#,
+        ];
+        let mut trace = crate::model::Trace::default();
+        let theirs: Vec<Step> = logged
+            .iter()
+            .map(|line| trace.step(&serde_json::from_str(line).unwrap()).unwrap())
+            .collect();
+        let settings = Settings { max_num_batched_tokens: Some(256), max_num_seqs: Some(64), ..V1 };
+        let late = Request { arrives: 1, ..request(100, 3) };
+        assert_eq!(steps(&deployment(settings), &[request(300, 5), late]).unwrap(), theirs);
+    }
+
+    #[test]
     fn what_cannot_be_served_is_refused() {
         let deployment = deployment(SHORT);
         for (request, why) in [

@@ -6,13 +6,16 @@
 //! | `GET /live` | 200 while the process runs |
 //! | `GET /ready` | 200 while streams are accepted, 503 while it stops |
 //! | `GET /api/v1/report?view=operations\|collectives&format=json\|text` | the rows of `nccltap report` |
+//! | `GET /api/v1/report?view=summary&format=json\|text\|html` | its summary; `html` is a page with plots |
 //! | `GET /api/v1/processes` | identity, accounting, communicators, libraries with doors, trouble, calls in flight |
 //!
 //! The same routes are on the address of `--http` and on each collector socket, where TCP peers
 //! must send `Authorization: Bearer TOKEN` when the collector has a token.
 
 use super::processes::{Overview, overview};
+use super::prometheus::expected::Expected;
 use super::prometheus::{CONTENT_TYPE, Exposition};
+use super::report::{Report, render, summary::summary};
 use super::rows::{Row, View, json, rows};
 use super::text;
 use crate::collector::Collector;
@@ -28,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// What `/api/v1/report` gives besides text.
+/// What rows are printed as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -49,6 +52,62 @@ impl Format {
     }
 }
 
+/// What a report is printed as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum PageFormat {
+    /// Tables for people.
+    #[default]
+    Text,
+    /// The same for programs.
+    Json,
+    /// One page with tables and plots, that needs nothing else.
+    Html,
+}
+
+impl PageFormat {
+    /// The name in commands and addresses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Html => "html",
+        }
+    }
+
+    const fn media_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Json => "application/json",
+            Self::Html => "text/html; charset=utf-8",
+        }
+    }
+}
+
+/// What a report tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportView {
+    /// What NCCL was told, row by row.
+    #[default]
+    Operations,
+    /// The collectives that this amounts to, row by row.
+    Collectives,
+    /// Sums over ranks, the tables of the paper, sizes, peers.
+    Summary,
+}
+
+impl ReportView {
+    /// The view of its rows, `None` for the summary.
+    pub const fn rows(self) -> Option<View> {
+        match self {
+            Self::Operations => Some(View::Operations),
+            Self::Collectives => Some(View::Collectives),
+            Self::Summary => None,
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Shared {
     collector: Arc<Collector>,
@@ -59,18 +118,22 @@ struct Shared {
 #[derive(Debug, Deserialize)]
 struct ReportQuery {
     #[serde(default)]
-    view: View,
+    view: ReportView,
     #[serde(default = "for_programs")]
-    format: Format,
+    format: PageFormat,
 }
 
-const fn for_programs() -> Format {
-    Format::Json
+const fn for_programs() -> PageFormat {
+    PageFormat::Json
 }
 
-/// The routes, for the collector and the time until `stop` changes.
-pub fn router(collector: Arc<Collector>, stop: watch::Receiver<bool>) -> Router {
-    let exposition = Arc::new(Exposition::new(Arc::clone(&collector)));
+/// The routes, for the collector, what is `expected` of it, and the time until `stop` changes.
+pub fn router(
+    collector: Arc<Collector>,
+    expected: Option<Expected>,
+    stop: watch::Receiver<bool>,
+) -> Router {
+    let exposition = Arc::new(Exposition::against(Arc::clone(&collector), expected));
     Router::new()
         .route("/metrics", get(metrics))
         .route("/live", get(|| async { "live\n" }))
@@ -118,19 +181,27 @@ async fn ready(State(shared): State<Shared>) -> Response {
 }
 
 async fn report(State(shared): State<Shared>, Query(query): Query<ReportQuery>) -> Response {
-    let text = aside(move || {
-        let rows: Vec<Row> = rows(&shared.collector, query.view);
-        match query.format {
-            Format::Json => json(&rows),
-            Format::Text => Ok(text::report(&rows, &overview(&shared.collector), query.view)),
+    let ReportQuery { view, format } = query;
+    if view.rows().is_some() && format == PageFormat::Html {
+        let sentence = "rows are JSON or text; HTML is of view=summary\n";
+        return (StatusCode::BAD_REQUEST, sentence).into_response();
+    }
+    let text = aside(move || match view.rows() {
+        Some(view) => {
+            let rows: Vec<Row> = rows(&shared.collector, view);
+            match format {
+                PageFormat::Json => json(&rows),
+                _ => Ok(text::report(&rows, &overview(&shared.collector), view)),
+            }
+        }
+        None => {
+            let source = "this collector".to_owned();
+            let summary = summary(&shared.collector);
+            render(&Report { source, summary, compared: None }, format)
         }
     });
-    let kind = match query.format {
-        Format::Json => "application/json",
-        Format::Text => "text/plain; charset=utf-8",
-    };
     match text.await {
-        Some(Ok(text)) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
+        Some(Ok(text)) => ([(header::CONTENT_TYPE, format.media_type())], text).into_response(),
         _ => failed("the report could not be written"),
     }
 }

@@ -3,6 +3,7 @@
 //! - [`rows`]: the rows that scripts rely on, in both views;
 //! - [`processes`]: who is tapped, and where each process' calls have gone;
 //! - [`text`]: both for people;
+//! - [`report`][]: summary, tables of the paper and plots, in text, JSON and one HTML page;
 //! - [`prediction`]: what should be seen, and [`comparison`]: what was, against it;
 //! - [`advice`]: which layout to take;
 //! - [`prometheus`][]: metrics;
@@ -14,5 +15,6 @@ pub mod http;
 pub mod prediction;
 pub mod processes;
 pub mod prometheus;
+pub mod report;
 pub mod rows;
 pub mod text;

@@ -25,6 +25,15 @@ pub struct Overview {
     pub refused: BTreeMap<String, u64>,
     /// The recording, if there is one.
     pub recording: Option<RecordingState>,
+    /// Entries of a recording that could not be taken, and what was wrong with the first.
+    #[serde(default)]
+    pub entries_left_out: u64,
+    /// See `entries_left_out`.
+    #[serde(default)]
+    pub first_left_out: Option<String>,
+    /// Where a recording that was read ends before its time.
+    #[serde(default)]
+    pub recording_tail: Option<String>,
 }
 
 /// One process.
@@ -64,7 +73,7 @@ pub struct ProcessView {
     pub failed: Vec<FailedView>,
     /// Communicators, in order of creation.
     pub communicators: Vec<CommunicatorView>,
-    /// Copies of NCCL and of the CUDA runtime.
+    /// Copies of NCCL and of CUDA's runtime and driver.
     pub libraries: Vec<LibraryView>,
     /// Trouble the tap stepped around: count per kind.
     pub faults: BTreeMap<String, u64>,
@@ -163,7 +172,7 @@ pub struct CommunicatorView {
 pub struct LibraryView {
     /// Number within the process.
     pub id: u32,
-    /// `NCCL` or `CUDA runtime`.
+    /// `NCCL`, `CUDA runtime` or `CUDA driver`.
     pub kind: String,
     /// File it was loaded from.
     pub path: String,
@@ -209,6 +218,7 @@ pub struct InFlightView {
 pub fn result_of(function: Function, result: i32) -> String {
     match function.library() {
         Library::CudaRuntime if result >= 0 => format!("cudaError_t {result}"),
+        Library::CudaDriver if result >= 0 => format!("CUresult {result}"),
         _ => result_name(result).to_owned(),
     }
 }
@@ -236,6 +246,7 @@ pub fn overview(collector: &Collector) -> Overview {
     let mut departed_accounting = Accounting::nothing();
     accounting.values().for_each(|one| departed_accounting.add(one));
     let groups = super::rows::groups(collector);
+    let replayed = collector.replayed();
     Overview {
         processes: collector.followed().iter().map(|followed| view(followed, &groups)).collect(),
         departed_processes: processes,
@@ -246,6 +257,9 @@ pub fn overview(collector: &Collector) -> Overview {
             .map(|(why, count)| (why.name().to_owned(), count))
             .collect(),
         recording: collector.recording(),
+        entries_left_out: replayed.left_out,
+        first_left_out: replayed.first,
+        recording_tail: replayed.tail,
     }
 }
 
@@ -371,6 +385,7 @@ fn library(facts: &v1::Library) -> LibraryView {
         id: facts.id,
         kind: match facts.kind() {
             v1::LibraryKind::CudaRuntime => Library::CudaRuntime.name().to_owned(),
+            v1::LibraryKind::CudaDriver => Library::CudaDriver.name().to_owned(),
             v1::LibraryKind::Nccl | v1::LibraryKind::Unspecified => Library::Nccl.name().to_owned(),
         },
         path: facts.path.clone(),

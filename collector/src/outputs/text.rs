@@ -288,6 +288,14 @@ pub(crate) fn warnings(overview: &Overview) -> Vec<String> {
     {
         all.push(format!("the recording {} has stopped: {why}", recording.path.display()));
     }
+    if overview.entries_left_out > 0 {
+        let first = overview.first_left_out.as_deref().unwrap_or("?");
+        let count = grouped(overview.entries_left_out);
+        all.push(format!(
+            "entries of the recording that are left out: {count}; the first, since {first}"
+        ));
+    }
+    all.extend(overview.recording_tail.clone());
     for (why, count) in &overview.refused {
         all.push(format!("peers refused ({why}): {}", grouped(*count)));
     }

@@ -42,6 +42,8 @@ impl Event {
         };
         let elements = call.elements;
         match call.operation {
+            // Copies of the model agree on sizes with integers.
+            Operation::AllReduce if is_integer(datatype) => Self::Other,
             Operation::AllReduce => {
                 let graph = call.launch == Launch::Graph;
                 Self::AllReduce { communicator, datatype, elements, graph }
@@ -85,4 +87,9 @@ impl Event {
             Self::AllReduce { datatype: Datatype::Float32, elements: 1, graph: false, .. }
         )
     }
+}
+
+const fn is_integer(datatype: Datatype) -> bool {
+    use Datatype::{Int8, Int32, Int64, Uint8, Uint32, Uint64};
+    matches!(datatype, Int8 | Uint8 | Int32 | Uint32 | Int64 | Uint64)
 }

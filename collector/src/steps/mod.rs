@@ -6,7 +6,7 @@
 //!
 //! | recogniser | engine | a step begins | its phase shows |
 //! |---|---|---|---|
-//! | `v0` | vLLM V0, tensor parallel | with a burst of metadata | in the metadata |
+//! | `v0` | vLLM V0, tensor parallel | with a burst of metadata | in the metadata, or at a later stage |
 //! | `v1` | vLLM V1, tensor parallel, the last or only stage | with the forward pass | at the logits |
 //! | `stage` | vLLM V1, tensor parallel, other stages | with what the stage before sends | at the last stage |
 //! | `pipeline_only` | one rank per stage | with a transfer | in its size |
@@ -43,9 +43,9 @@ use disagreement::Disagreement;
 use event::Event;
 use marked::Marked;
 use nccltap_proto::{Datatype, Mark, Operation};
-use pipeline::{Exchange, Links};
+use pipeline::{Exchange, Links, Notice, Over};
 use pipeline_only::PipelineOnly;
-use stage::{Over, Stage};
+use stage::Stage;
 use std::collections::{BTreeMap, BTreeSet};
 use v0::V0;
 use v1::{Around, V1};
@@ -62,6 +62,8 @@ enum Engine {
     None,
     /// A worker that has not begun its first step.
     Starting(Box<WarmUp>),
+    /// A worker whose steps no recogniser understands.
+    Strange,
     V0(Box<V0>),
     V1(Box<V1>),
     Stage(Box<Stage>),
@@ -193,9 +195,9 @@ impl Steps {
     pub(crate) fn gap(&mut self) -> Settled {
         self.links.gap();
         match &mut self.engine {
-            Engine::None => self.joined_late = true,
+            Engine::None | Engine::Strange => self.joined_late = true,
             Engine::Starting(_) => {
-                self.engine = Engine::None;
+                self.engine = Engine::Strange;
                 self.joined_late = true;
             }
             Engine::V0(engine) => engine.gap(),
@@ -215,6 +217,7 @@ impl Steps {
     pub(crate) fn finish(&mut self) -> Settled {
         let over = match &mut self.engine {
             Engine::Stage(engine) => engine.finish(),
+            Engine::V0(engine) => engine.finish(),
             _ => None,
         };
         over.map_or(Settled::UNKNOWN, |over| self.leave(over))
@@ -243,6 +246,11 @@ impl Steps {
         (asks && self.communicators.len() > 1).then_some(&self.communicators)
     }
 
+    /// The communicators that transfers between stages went over.
+    pub(crate) fn links(&self) -> impl Iterator<Item = CommunicatorId> {
+        self.links.communicators()
+    }
+
     /// There are no other copies of the model.
     pub(crate) fn is_alone(&mut self) {
         self.is_alone = true;
@@ -267,23 +275,25 @@ impl Steps {
 
     #[inline]
     fn infer(&mut self, event: Event) -> Turn {
-        match &mut self.engine {
+        let (turn, notice) = match &mut self.engine {
             Engine::V0(engine) => engine.event(event),
             Engine::V1(engine) => {
                 let has_partners = self.communicators.len() > 1 && !self.is_alone;
-                let around = Around { captures: &self.captures, has_partners };
-                let (turn, told) = engine.event(event, &around);
-                if let Some(told) = told {
-                    self.exchange.tell(told);
-                }
+                engine.event(event, &Around { captures: &self.captures, has_partners })
+            }
+            Engine::Stage(engine) => engine.event(event),
+            Engine::PipelineOnly(engine) => (engine.event(event), None),
+            Engine::None | Engine::Starting(_) | Engine::Strange => {
+                (self.before_first_step(event), None)
+            }
+        };
+        match notice {
+            Some(Notice::Over(over)) => turn.settling(self.leave(over)),
+            Some(Notice::Known(told)) => {
+                self.exchange.tell(told);
                 turn
             }
-            Engine::Stage(engine) => match engine.event(event) {
-                (turn, Some(over)) => turn.settling(self.leave(over)),
-                (turn, None) => turn,
-            },
-            Engine::PipelineOnly(engine) => engine.event(event),
-            Engine::None | Engine::Starting(_) => self.before_first_step(event),
+            None => turn,
         }
     }
 
@@ -324,7 +334,7 @@ impl Steps {
             if self.joined_late {
                 engine.gap();
             }
-            let turn = engine.event(event);
+            let (turn, _) = engine.event(event);
             self.engine = Engine::V0(engine);
             return match self.joined_late {
                 true => turn,
@@ -337,7 +347,7 @@ impl Steps {
             Shown::Nothing => {}
             Shown::Engine(engine) => self.engine = engine,
             Shown::Strange => {
-                self.engine = Engine::None;
+                self.engine = Engine::Strange;
                 self.joined_late = true;
             }
         }

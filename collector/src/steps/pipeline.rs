@@ -43,6 +43,22 @@ pub(crate) struct Awaited {
     pub(crate) upstream: Option<Passage>,
 }
 
+/// A step that is over, and can wait for what the next stage says of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Over {
+    pub(super) downstream: Passage,
+    pub(super) upstream: Option<Passage>,
+}
+
+/// What a recogniser has for other stages.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Notice {
+    /// The step before is over, and the next stage knows its phase.
+    Over(Over),
+    /// The phase of this step is known.
+    Known(Told),
+}
+
 /// Counts the transfers of one process, per link.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Links {
@@ -76,6 +92,11 @@ impl Links {
         let number = *count;
         *count += 1;
         Some(Passage { communicator, peer, sends, number, elements })
+    }
+
+    /// The communicators that links are in.
+    pub(super) fn communicators(&self) -> impl Iterator<Item = CommunicatorId> {
+        self.counts.iter().map(|((communicator, ..), _)| *communicator)
     }
 
     pub(super) fn gap(&mut self) {

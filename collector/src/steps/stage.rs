@@ -6,7 +6,7 @@
 
 use super::event::Event;
 use super::forward::Forward;
-use super::pipeline::Passage;
+use super::pipeline::{Notice, Over, Passage};
 use super::turn::{Settled, Turn};
 
 /// Transfers to the next stage, per step: hidden states and residual.
@@ -25,13 +25,6 @@ pub(super) struct Stage {
     reduces: Option<u64>,
 }
 
-/// A step that is over, and can wait for what the next stage says of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Over {
-    pub(super) downstream: Passage,
-    pub(super) upstream: Option<Passage>,
-}
-
 impl Stage {
     /// A stage that is in its first step, of which `forward` has come. `lost` if there is more in it than that
     /// step's.
@@ -40,7 +33,7 @@ impl Stage {
     }
 
     /// Takes the next event. Gives the step that is over before it: its phase is for the next stage to say.
-    pub(super) fn event(&mut self, event: Event) -> (Turn, Option<Over>) {
+    pub(super) fn event(&mut self, event: Event) -> (Turn, Option<Notice>) {
         match event {
             Event::AllReduce { communicator, elements, graph, .. } if !event.is_warm_up() => {
                 let (turn, over) = self.step_goes_on();
@@ -87,12 +80,12 @@ impl Stage {
     }
 
     /// The next event begins a step if the one before has been sent on.
-    fn step_goes_on(&mut self) -> (Turn, Option<Over>) {
+    fn step_goes_on(&mut self) -> (Turn, Option<Notice>) {
         if self.sent == 0 {
             return (Turn::HOLD, None);
         }
         match self.end() {
-            Some(over) => (Turn::HOLD, Some(over)),
+            Some(over) => (Turn::HOLD, Some(Notice::Over(over))),
             None => (Turn::HOLD.settling(Settled::UNKNOWN).unknown_steps(1), None),
         }
     }
@@ -102,10 +95,11 @@ impl Stage {
         let whole = self.sent == SENDS
             && !self.lost
             && !self.forward.irregular
-            && self.reduces.is_none_or(|known| known == reduces);
+            && (reduces == 0 || self.reduces.is_none_or(|known| known == reduces));
         let over = self.downstream.filter(|_| whole);
         let over = over.map(|downstream| Over { downstream, upstream: self.upstream });
-        let reduces = if whole { Some(reduces) } else { self.reduces };
+        // Without any, they went beside NCCL.
+        let reduces = if whole && reduces > 0 { Some(reduces) } else { self.reduces };
         *self = Self { reduces, ..Self::new(Forward::default(), false) };
         over
     }

@@ -1,7 +1,11 @@
 //! Streams as vLLM's source makes them (0.8.5: `worker/model_runner.py`, `worker/worker_base.py`,
 //! `v1/worker/gpu_worker.py`), taken by a whole process.
 
+mod graphs;
+mod pipeline;
+
 use super::*;
+use crate::ledger::{Collective, Merged};
 use crate::process::Process;
 use nccltap_proto::Function::{self, ncclAllGather, ncclAllReduce, ncclBcast, ncclRecv, ncclSend};
 use nccltap_proto::record::{NO_PEER, Record};
@@ -14,10 +18,13 @@ const FLOAT32: u8 = 7;
 const INT32: u8 = 2;
 const INT64: u8 = 4;
 const BFLOAT16: u8 = 9;
-/// Handles: pynccl's communicator, PyTorch's, and one to the next stage.
+/// Handles: pynccl's communicator, PyTorch's, those to the next stage and to the one before, and another one
+/// of pynccl's.
 const PYNCCL: u64 = 1;
 const TORCH: u64 = 2;
 const NEXT: u64 = 3;
+const PREVIOUS: u64 = 4;
+const OTHER: u64 = 5;
 
 fn call(function: Function, communicator: u64, datatype: u8, count: u64, peer: i32) -> Record {
     Record {
@@ -78,19 +85,28 @@ fn v0_start() -> Vec<Record> {
 }
 
 fn report(first: u64, records: &[Record]) -> Message {
-    let communicators = [PYNCCL, TORCH, NEXT].map(|handle| v1::Communicator {
-        id: handle as u32,
-        handle,
-        group: handle,
-        ranks: 2,
-        rank: 1,
-        ..Default::default()
-    });
+    let communicators =
+        [PYNCCL, TORCH, NEXT, PREVIOUS, OTHER].map(|handle| communicator(handle, handle, 1));
+    report_of(&communicators, &[], first, records)
+}
+
+/// A communicator of two ranks, of which the process is `rank`.
+fn communicator(handle: u64, group: u64, rank: i32) -> v1::Communicator {
+    v1::Communicator { id: handle as u32, handle, group, ranks: 2, rank, ..Default::default() }
+}
+
+fn report_of(
+    communicators: &[v1::Communicator],
+    manifests: &[v1::Manifest],
+    first: u64,
+    records: &[Record],
+) -> Message {
     let bytes: Vec<u8> =
         records.iter().flat_map(|r| r.to_words().into_iter().flat_map(u64::to_le_bytes)).collect();
     let batch = v1::Batch { first, records: bytes.into(), ..Default::default() };
     Message::Report(v1::Report {
         communicators: communicators.to_vec(),
+        manifests: manifests.to_vec(),
         batches: vec![batch],
         ..Default::default()
     })
@@ -131,6 +147,27 @@ use Phase::{Decode, Prefill, Startup, Unknown};
 fn one_request_of_v0_is_prefill_and_then_decode() {
     let steps = [v0_start(), v0(128, 1, 0, 1), v0(1, 1, 9, 1), v0(1, 1, 9, 1)];
     assert_eq!(of(&steps), [(Prefill, 14), (Decode, 30), (Startup, 7)].into());
+}
+
+#[test]
+fn the_logits_of_v0_are_a_gather_in_a_group_of_two_as_well() {
+    let root = |record: Record| match record.function == ncclSend.id() {
+        true => Record { function: ncclRecv.id(), peer: 0, ..record },
+        false => record,
+    };
+    let steps = [v0_start(), v0(128, 1, 0, 1), v0(1, 1, 9, 1)].concat();
+    let steps: Vec<Record> = steps.into_iter().map(root).collect();
+    let mut process = process();
+    process.take(&report(0, &steps), false);
+    let merged: Vec<_> = process.ledger().merged().collect();
+    let gathers = |phase| {
+        let of = |(merged, label, count): &(&Merged, Label, u64)| {
+            let is_gather = merged.collective == Collective::Gather && merged.elements == PART;
+            (is_gather && label.phase == phase).then_some(*count)
+        };
+        merged.iter().filter_map(of).sum::<u64>()
+    };
+    assert_eq!((gathers(Prefill), gathers(Decode), merged.len()), (1, 1, 2));
 }
 
 #[test]
@@ -179,6 +216,28 @@ fn v1_is_known_by_rows_against_tokens() {
 fn an_engine_that_warms_up_in_another_way_is_unknown() {
     let steps = [warm_up(), v1_step(8192, 256), v1_step(8192, 128), v1_step(1, 1)];
     assert_eq!(of(&steps), [(Startup, 7), (Unknown, 12)].into());
+    let mut process = process();
+    process.take(&report(0, &steps.concat()), false);
+    assert!(process.steps().is_engine(), "its groups have roles all the same");
+}
+
+/// vLLM's custom all-reduce takes what is smaller than 8 MiB.
+fn beside_nccl(rows: u64) -> Vec<Record> {
+    vec![call(ncclAllGather, TORCH, BFLOAT16, rows * PART, NO_PEER)]
+}
+
+#[test]
+fn steps_that_reduce_beside_nccl_are_unknown_and_no_start_up() {
+    let mut steps = vec![warm_up(), v1_step(8192, 256), beside_nccl(256)];
+    steps.extend([beside_nccl(1), beside_nccl(1), v1_step(2000, 2), beside_nccl(2)]);
+    assert_eq!(of(&steps), [(Startup, 8), (Unknown, 9)].into());
+}
+
+#[test]
+fn a_prompt_may_stand_beside_sequences_that_were_decoded_beside_nccl() {
+    let mut steps = vec![warm_up(), v1_step(8192, 256), v1_step(256, 256)];
+    steps.extend([beside_nccl(1), beside_nccl(1), v1_step(200, 2)]);
+    assert_eq!(of(&steps), [(Startup, 13), (Unknown, 8)].into());
 }
 
 #[test]

@@ -32,15 +32,23 @@ pub(crate) struct Turn {
     pub(crate) after: Option<Settled>,
     /// Steps that are known now: so many, with this label and so many tokens together.
     pub(crate) steps: Option<(u64, Label, Tokens)>,
+    /// The operation is all that the root of a gather in a group of two calls.
+    pub(crate) gathers: bool,
 }
 
 impl Turn {
     pub(super) const HOLD: Self =
-        Self { before: None, place: Place::Hold, after: None, steps: None };
+        Self { before: None, place: Place::Hold, after: None, steps: None, gathers: false };
 
     #[inline]
     pub(super) const fn now(label: Label, tokens: Tokens) -> Self {
-        Self { before: None, place: Place::Now(label, tokens), after: None, steps: None }
+        Self {
+            before: None,
+            place: Place::Now(label, tokens),
+            after: None,
+            steps: None,
+            gathers: false,
+        }
     }
 
     #[inline]

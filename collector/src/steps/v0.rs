@@ -11,11 +11,13 @@
 //! - as many tokens as sequences: decode, if as many sequences can be running and no prompt is half
 //!   computed. What is left of a prompt may be a single token.
 //!
-//! Everything else is not known here.
+//! Everything else is not known here. What a stage cannot tell that sees no rows, a later one may
+//! ([`super::pipeline`]).
 
 use super::burst::{Burst, Metadata};
 use super::event::Event;
 use super::phase::{Label, Phase, Source, Tokens};
+use super::pipeline::{Notice, Over, Passage, Told};
 use super::turn::{Settled, Turn};
 use crate::timeline::CommunicatorId;
 use nccltap_proto::Datatype;
@@ -48,6 +50,12 @@ pub(super) struct V0 {
     /// Communicator and size of the AllReduce that came last.
     reduced: Option<(CommunicatorId, u64)>,
     sequences: Running,
+    /// Where the step came from, in a pipeline.
+    upstream: Option<Passage>,
+    /// Where it went.
+    downstream: Option<Passage>,
+    /// Its phase is for the next stage to say, and it is held until it is over.
+    left: bool,
 }
 
 /// What is known of the sequences the engine works on.
@@ -65,30 +73,71 @@ struct Running {
 }
 
 impl V0 {
-    pub(super) fn event(&mut self, event: Event) -> Turn {
+    pub(super) fn event(&mut self, event: Event) -> (Turn, Option<Notice>) {
         match event {
             Event::AllReduce { communicator, elements, .. }
                 if self.state == State::Step && self.reduced == Some((communicator, elements)) =>
             {
-                self.here()
+                (self.here(), None)
             }
             Event::Broadcast { communicator, datatype, elements }
                 if self.metadata_on.is_none_or(|known| known == communicator) =>
             {
-                self.broadcast(communicator, datatype, elements)
+                let over = self.over();
+                let turn = self.broadcast(communicator, datatype, elements);
+                (turn, over)
             }
-            _ => self.other(event),
+            Event::Transfer { communicator, sends, passage, .. }
+                if self.metadata_on != Some(communicator) =>
+            {
+                let turn = self.other(event);
+                (turn, self.pass(sends, passage))
+            }
+            _ => (self.other(event), None),
         }
+    }
+
+    /// Nothing follows. Gives the step that was under way, if the next stage can say what it was.
+    pub(super) fn finish(&mut self) -> Option<Over> {
+        match self.over() {
+            Some(Notice::Over(over)) => Some(over),
+            _ => None,
+        }
+    }
+
+    /// The step under way is over when metadata comes.
+    fn over(&mut self) -> Option<Notice> {
+        let left = self.left && self.state == State::Step;
+        let downstream = self.downstream.filter(|_| left)?;
+        self.left = false;
+        Some(Notice::Over(Over { downstream, upstream: self.upstream }))
+    }
+
+    /// The step comes from another stage, or goes to one.
+    fn pass(&mut self, sends: bool, passage: Option<Passage>) -> Option<Notice> {
+        if self.state != State::Step {
+            return None;
+        }
+        let end = if sends { &mut self.downstream } else { &mut self.upstream };
+        let is_first = end.is_none();
+        *end = end.or(passage);
+        let (label, tokens) = self.label?;
+        let told = passage.filter(|_| is_first && !sends && !self.left);
+        told.map(|passage| Notice::Known(Told { passage, label, tokens }))
     }
 
     /// Calls may be missing here.
     pub(super) fn gap(&mut self) {
         self.state = State::Between;
+        self.left = false;
         self.sequences.most = u64::MAX;
         self.sequences.half_computed = STEPS_OF_OTHERS;
     }
 
     fn here(&self) -> Turn {
+        if self.left {
+            return Turn::HOLD;
+        }
         let (label, tokens) = self.label.unwrap_or((Label::UNKNOWN, Tokens::default()));
         Turn::now(label, tokens)
     }
@@ -108,21 +157,27 @@ impl V0 {
             }
             State::Broken => Turn::unknown(),
             State::Between | State::Step => {
+                // Left to a stage that it never went to.
+                let lost = std::mem::take(&mut self.left);
                 self.burst.clear();
-                if self.burst.push(datatype, elements) {
+                let turn = if self.burst.push(datatype, elements) {
                     self.state = State::Burst;
                     self.metadata_on = Some(communicator);
                     Turn::HOLD
                 } else {
                     self.state = State::Between;
                     Turn::unknown()
+                };
+                match lost {
+                    true => turn.settling(Settled::UNKNOWN).unknown_steps(1),
+                    false => turn,
                 }
             }
         }
     }
 
     fn other(&mut self, event: Event) -> Turn {
-        let turn = match self.state {
+        let mut turn = match self.state {
             State::Between | State::Broken => {
                 self.state = State::Between;
                 return Turn::unknown();
@@ -147,9 +202,12 @@ impl V0 {
                 }
                 self.reduced = Some((communicator, elements));
             }
-            Event::Transfer { communicator, .. } if Some(communicator) == self.metadata_on => {
+            Event::Transfer { communicator, sends, .. }
+                if Some(communicator) == self.metadata_on =>
+            {
                 // The logits are gathered, and the step is over.
                 self.state = State::Between;
+                turn.gathers = !sends;
             }
             Event::Transfer { .. } => {
                 self.sequences.pipelined = true;
@@ -162,7 +220,10 @@ impl V0 {
     /// What comes does not belong to the step that is under way.
     fn leave(&mut self, turn: Turn) -> Turn {
         self.state = State::Between;
-        Turn { before: turn.before, steps: turn.steps, ..Turn::unknown() }
+        match std::mem::take(&mut self.left) {
+            true => Turn::unknown().settling(Settled::UNKNOWN).unknown_steps(1),
+            false => Turn { before: turn.before, steps: turn.steps, ..Turn::unknown() },
+        }
     }
 
     /// Whether the first operation after the burst can follow such a burst.
@@ -185,6 +246,13 @@ impl V0 {
         let (label, tokens) = self.sequences.classify(&metadata, graph);
         self.label = Some((label, tokens));
         self.state = State::Step;
+        self.upstream = None;
+        self.downstream = None;
+        let another_knows = self.sequences.pipelined && !self.sequences.last_stage;
+        self.left = label == Label::UNKNOWN && another_knows;
+        if self.left {
+            return Turn::HOLD;
+        }
         let settled = Settled::Now(label, tokens);
         Turn::now(label, tokens).settling(settled).step(label, tokens)
     }
@@ -213,10 +281,10 @@ impl Running {
             self.chunked_prefill_is_off = true;
             Phase::Prefill
         } else if step.tokens > step.sequences {
-            match self.chunked_prefill_is_off || step.sequences == 1 || self.most == 0 {
-                true => Phase::Prefill,
-                false => Phase::Unknown,
-            }
+            // A sequence that decodes has a row of logits.
+            let no_rows = self.last_stage && step.rows.is_none();
+            let certain = self.chunked_prefill_is_off || step.sequences == 1 || self.most == 0;
+            if certain || no_rows { Phase::Prefill } else { Phase::Unknown }
         } else if self.most == 0 {
             Phase::Prefill
         } else if step.sequences <= self.most && !half_computed {

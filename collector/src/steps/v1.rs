@@ -21,7 +21,7 @@ use super::captures::Captures;
 use super::event::Event;
 use super::forward::{Forward, Run};
 use super::phase::{Label, Phase, Source, Tokens};
-use super::pipeline::{Passage, Told};
+use super::pipeline::{Notice, Passage, Told};
 use super::turn::{Settled, Turn};
 
 /// In a pipeline, steps of other batches come in between: what was true of one of so many steps may be true of
@@ -81,7 +81,7 @@ impl V1 {
     }
 
     #[inline]
-    pub(super) fn event(&mut self, event: Event, around: &Around<'_>) -> (Turn, Option<Told>) {
+    pub(super) fn event(&mut self, event: Event, around: &Around<'_>) -> (Turn, Option<Notice>) {
         let turn = match event {
             Event::AllReduce { communicator, elements, graph, .. } => {
                 self.forward.add(communicator, elements, graph);
@@ -104,6 +104,12 @@ impl V1 {
             }
             // Each rank got its part of the hidden states.
             Event::AllGather { .. } if self.received.is_some() => Turn::HOLD,
+            // Logits of a forward pass that NCCL sees nothing of (vLLM's custom all-reduce), for all that is known.
+            Event::AllGather { .. } => {
+                self.batches.missed();
+                self.latest = Label::UNKNOWN;
+                Turn::unknown().unknown_steps(1)
+            }
             _ if !self.forward.is_empty() && !self.lost => {
                 self.forward.irregular = true;
                 Turn::HOLD
@@ -132,7 +138,7 @@ impl V1 {
         self.batches.missed();
     }
 
-    fn logits(&mut self, gathered: u64, around: &Around<'_>) -> (Turn, Option<Told>) {
+    fn logits(&mut self, gathered: u64, around: &Around<'_>) -> (Turn, Option<Notice>) {
         let forward = std::mem::take(&mut self.forward);
         let lost = std::mem::take(&mut self.lost);
         let received = self.received.take();
@@ -145,15 +151,28 @@ impl V1 {
             }
         };
         self.latest = label;
+        let tokens = self.tokens(label.phase, &forward, gathered, around.captures);
         let turn = match lost {
             true => Turn::unknown().unknown_steps(1),
-            false => {
-                let settled = Settled::Now(label, Tokens::NONE);
-                Turn::HOLD.then(settled).step(label, Tokens::NONE)
-            }
+            false => Turn::HOLD.then(Settled::Now(label, tokens)).step(label, tokens),
         };
-        let told = received.map(|passage| Told { passage, label, tokens: Tokens::NONE });
-        (turn, told)
+        (turn, received.map(|passage| Notice::Known(Told { passage, label, tokens })))
+    }
+
+    /// Tokens of a step, where it is known how large one is. Those of prompts may be padded; rows are not.
+    fn tokens(
+        &self,
+        phase: Phase,
+        forward: &Forward,
+        gathered: u64,
+        captures: &Captures,
+    ) -> Tokens {
+        let elements = match phase {
+            Phase::Decode => self.of_rows(gathered),
+            _ => Some(forward.elements),
+        };
+        let tokens = elements.zip(captures.one_token()).map(|(elements, one)| elements / one);
+        tokens.map_or(Tokens::NONE, |tokens| Tokens::all(phase, tokens))
     }
 
     fn classify(&mut self, forward: &Forward, gathered: u64, around: &Around<'_>) -> Label {

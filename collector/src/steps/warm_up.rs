@@ -88,7 +88,15 @@ impl WarmUp {
             _ => forward.reduces,
         };
         let run = Run { reduces, reduced: forward.elements, gathered };
-        if run.reduces == 0 || run.gathered == 0 {
+        if run.reduces == 0 {
+            // Logits of a forward pass that NCCL sees nothing of (vLLM's custom all-reduce). If this was not the last
+            // dummy run, it may be a step already.
+            return match self.profile {
+                Some(profile) if profile.gathered == gathered => (turn, Shown::Strange),
+                _ => (Turn::HOLD.then(Settled::UNKNOWN), Shown::Strange),
+            };
+        }
+        if run.gathered == 0 {
             return (turn, Shown::Nothing);
         }
         let Some(profile) = self.profile else {

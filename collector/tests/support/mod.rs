@@ -1,6 +1,7 @@
 //! A fake agent, and a collector to speak to: what the contract says, said by hand.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod engine;
 pub mod ring;
 
 use nccltap_proto::record::{NO_PEER, Record};

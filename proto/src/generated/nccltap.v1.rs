@@ -282,7 +282,8 @@ pub struct Library {
     /// File it was loaded from.
     #[prost(string, tag = "2")]
     pub path: ::prost::alloc::string::String,
-    /// As ncclGetVersion gives it, e.g. 22105 for 2.21.5, or cudaRuntimeGetVersion, e.g. 12040 for 12.4.
+    /// As ncclGetVersion gives it, e.g. 22105 for 2.21.5, or as cudaRuntimeGetVersion and
+    /// cuDriverGetVersion do, e.g. 12040 for 12.4.
     /// 0 when not known.
     #[prost(uint32, tag = "3")]
     pub version: u32,
@@ -302,7 +303,7 @@ pub struct Resolved {
     /// A caller reached it through its procedure linkage table, as PyTorch does.
     #[prost(bool, tag = "2")]
     pub plt: bool,
-    /// A caller took its address with dlsym or dlvsym, as vLLM's pynccl does.
+    /// A caller took its address with dlsym or dlvsym, as vLLM's pynccl does, or asked CUDA for it by name.
     #[prost(bool, tag = "3")]
     pub dlsym: bool,
 }
@@ -477,6 +478,8 @@ pub enum LibraryKind {
     Nccl = 1,
     /// libcudart.so.
     CudaRuntime = 2,
+    /// libcuda.so, the driver.
+    CudaDriver = 3,
 }
 impl LibraryKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -488,6 +491,7 @@ impl LibraryKind {
             Self::Unspecified => "LIBRARY_KIND_UNSPECIFIED",
             Self::Nccl => "LIBRARY_KIND_NCCL",
             Self::CudaRuntime => "LIBRARY_KIND_CUDA_RUNTIME",
+            Self::CudaDriver => "LIBRARY_KIND_CUDA_DRIVER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -496,6 +500,7 @@ impl LibraryKind {
             "LIBRARY_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "LIBRARY_KIND_NCCL" => Some(Self::Nccl),
             "LIBRARY_KIND_CUDA_RUNTIME" => Some(Self::CudaRuntime),
+            "LIBRARY_KIND_CUDA_DRIVER" => Some(Self::CudaDriver),
             _ => None,
         }
     }

@@ -29,7 +29,7 @@ pub use reader::{RingFile, RingFileError, RingView, text};
 pub const MAGIC: [u8; 8] = *b"NCCLTAP\x01";
 
 /// Version of this layout. A reader refuses any other.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// File names are `nccltap-PID-INSTANCE.ring`, with INSTANCE in hexadecimal.
 pub const FILE_PREFIX: &str = "nccltap-";
@@ -49,7 +49,7 @@ pub const COMMUNICATORS: usize = 4096;
 /// Copies of one library that can be told apart in one process. Further ones pass through unrecorded.
 pub const COPIES: usize = 4;
 
-/// Copies of all libraries: those of NCCL have the first numbers, those of the CUDA runtime the next.
+/// Copies of all libraries: in the order of [`Library::ALL`].
 pub const LIBRARIES: usize = Library::ALL.len() * COPIES;
 
 /// The number of the first copy of a library.
@@ -57,6 +57,7 @@ pub const fn first_copy(library: Library) -> usize {
     match library {
         Library::Nccl => 0,
         Library::CudaRuntime => COPIES,
+        Library::CudaDriver => 2 * COPIES,
     }
 }
 

@@ -173,6 +173,8 @@ SIM_API int sim_graph_nodes(void *graph, void **nodes, size_t *count);
 SIM_API int sim_node_type(void *node, int *type);
 SIM_API int sim_node_destroy(void *node);
 SIM_API int sim_node_child(void *node, void **graph);
+SIM_API int sim_node_set_child(void *node, void *child);
+SIM_API int sim_node_in_clone(void *node, void *clone, void **found);
 SIM_API int sim_graph_add_empty(void *graph, void **node);
 SIM_API int sim_graph_add_kernel(void *graph, const struct sim_kernel *kernel, void **node);
 SIM_API int sim_graph_add_copy(void *graph, const struct sim_copy *copy, void **node);
@@ -190,6 +192,8 @@ SIM_API int sim_graph_let_go(void *graph, void *object, unsigned references);
 
 SIM_API int sim_executable_create(void *graph, unsigned long long flags, void **executable);
 SIM_API int sim_executable_update(void *executable, void *graph);
+/* `node` is one of the graph that the executable was made of. */
+SIM_API int sim_executable_set_child(void *executable, void *node, void *child);
 SIM_API int sim_executable_launch(void *executable, void *stream);
 /* Checks only: an upload executes nothing. */
 SIM_API int sim_executable_upload(void *executable, void *stream);

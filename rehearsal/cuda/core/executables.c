@@ -101,6 +101,14 @@ static int same_shape(const struct graph *a, const struct graph *b) {
   return 1;
 }
 
+/* With the lock held: what the executable carries out has changed. */
+static void record_again(struct executable *executable, uint64_t graph_id) {
+  executable->generation++;
+  struct executable_row *row = row_of(executable);
+  if (row) atomic_store(&row->destroyed, 1);
+  record(executable, graph_id);
+}
+
 int sim_executable_update(void *handle, void *graph_handle) {
   struct executable *executable = executable_of(handle);
   struct graph *graph = graph_of(graph_handle);
@@ -109,12 +117,24 @@ int sim_executable_update(void *handle, void *graph_handle) {
   lock();
   struct graph *before = executable->graph;
   executable->graph = graph_copy(graph);
-  executable->generation++;
-  struct executable_row *row = row_of(executable);
-  if (row) atomic_store(&row->destroyed, 1);
-  record(executable, graph->id);
+  record_again(executable, graph->id);
   unlock();
   graph_free(before);
+  return SIM_SUCCESS;
+}
+
+int sim_executable_set_child(void *handle, void *node_handle, void *child_handle) {
+  struct executable *executable = executable_of(handle);
+  struct node *node = node_of(node_handle);
+  struct graph *child = graph_of(child_handle);
+  if (executable == NULL || node == NULL || child == NULL) return SIM_INVALID_VALUE;
+  struct node *copy = graph_copy_of(executable->graph, node);
+  if (copy == NULL || copy->type != SIM_NODE_GRAPH) return SIM_INVALID_VALUE;
+  if (!same_shape(copy->child, child)) return SIM_UPDATE_FAILED;
+  lock();
+  node_set_child(copy, child);
+  record_again(executable, child->id);
+  unlock();
   return SIM_SUCCESS;
 }
 

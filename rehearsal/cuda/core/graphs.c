@@ -38,7 +38,7 @@ struct graph *graph_of(void *handle) {
   return graph && graph->magic == GRAPH_MAGIC ? graph : NULL;
 }
 
-static struct node *node_of(void *handle) {
+struct node *node_of(void *handle) {
   struct node *node = handle;
   return node && node->magic == NODE_MAGIC ? node : NULL;
 }
@@ -99,6 +99,7 @@ struct graph *graph_copy(const struct graph *graph) {
     struct node *to = graph_append(copy, from->type);
     *to = *from;
     to->graph = copy;
+    to->from = from;
     effect_hold(to->effect);
     if (from->type == SIM_NODE_GRAPH) to->child = owned_copy(from->child);
     if (from->type == SIM_NODE_CONDITIONAL) {
@@ -108,6 +109,19 @@ struct graph *graph_copy(const struct graph *graph) {
     }
   }
   return copy;
+}
+
+struct node *graph_copy_of(const struct graph *graph, const struct node *node) {
+  for (size_t i = 0; i < graph->count; i++) {
+    if (graph->nodes[i]->from == node) return graph->nodes[i];
+  }
+  return NULL;
+}
+
+void node_set_child(struct node *node, const struct graph *child) {
+  struct graph *before = node->child;
+  node->child = owned_copy(child);
+  graph_free(before);
 }
 
 int sim_graph_create(void **handle) {
@@ -158,6 +172,28 @@ int sim_node_child(void *handle, void **graph) {
   struct node *node = node_of(handle);
   if (node == NULL || graph == NULL || node->type != SIM_NODE_GRAPH) return SIM_INVALID_VALUE;
   *graph = node->child;
+  return SIM_SUCCESS;
+}
+
+int sim_node_set_child(void *handle, void *child_handle) {
+  struct node *node = node_of(handle);
+  struct graph *child = graph_of(child_handle);
+  if (node == NULL || child == NULL || node->type != SIM_NODE_GRAPH) return SIM_INVALID_VALUE;
+  lock();
+  node_set_child(node, child);
+  unlock();
+  return SIM_SUCCESS;
+}
+
+int sim_node_in_clone(void *handle, void *clone_handle, void **found) {
+  struct node *node = node_of(handle);
+  struct graph *clone = graph_of(clone_handle);
+  if (node == NULL || clone == NULL || found == NULL) return SIM_INVALID_VALUE;
+  lock();
+  struct node *copy = graph_copy_of(clone, node);
+  unlock();
+  if (copy == NULL) return SIM_INVALID_VALUE;
+  *found = copy;
   return SIM_SUCCESS;
 }
 

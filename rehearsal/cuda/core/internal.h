@@ -64,6 +64,7 @@ struct node {
   uint64_t magic;
   enum sim_node_type type;
   struct graph *graph;
+  const struct node *from; /* that this is a copy of, for comparison only: it may be gone */
   struct effect *effect;   /* of a kernel that moves data between GPUs, or of an operation */
   union {
     struct sim_copy copy;
@@ -98,6 +99,11 @@ struct graph *graph_new(void);
 void graph_free(struct graph *graph);
 struct node *graph_append(struct graph *graph, enum sim_node_type type);
 struct graph *graph_copy(const struct graph *graph);
+struct node *node_of(void *handle);
+/* The node of the graph that was copied from this one, NULL where there is none. */
+struct node *graph_copy_of(const struct graph *graph, const struct node *node);
+/* Puts a copy of a graph into a node that is one. */
+void node_set_child(struct node *node, const struct graph *child);
 /* The user objects of one graph, for whoever else must keep them alive. */
 struct held *held_copy(const struct held *held);
 void held_free(struct held *held);

@@ -22,6 +22,10 @@ typedef void *CUgraphExec;
 /* Names that end in _ptsz or _ptds take the stream 0 for the own stream of the calling thread. */
 #define PER_THREAD(stream) ((stream) == SIM_STREAM_DEFAULT ? SIM_STREAM_PER_THREAD : (stream))
 
+/* The function for graphs or capture that is called so, in the form of this version of CUDA; NULL where it is none.
+ * `per_thread`: the form that takes the stream 0 for that of the calling thread, where there is one. */
+void *graph_function(const char *name, int version, int per_thread);
+
 /* The context of a device: every device has one, its primary. */
 CUcontext context_of(int device);
 

@@ -136,6 +136,22 @@ EXPORT cudaError_t cudaGraphAddNode(cudaGraphNode_t *node, cudaGraph_t graph, co
 
 #endif
 
+EXPORT cudaError_t cudaGraphNodeSetParams(cudaGraphNode_t node, struct cudaGraphNodeParams *parameters) {
+  if (parameters->type != cudaGraphNodeTypeGraph) return note(SIM_NOT_SUPPORTED);
+  return note(sim_node_set_child(node, parameters->graph.graph));
+}
+
+EXPORT cudaError_t cudaGraphNodeFindInClone(cudaGraphNode_t *found, cudaGraphNode_t node, cudaGraph_t clone) {
+  return note(sim_node_in_clone(node, clone, found));
+}
+
+#if CUDART_VERSION >= 13000
+EXPORT cudaError_t cudaGraphNodeGetParams(cudaGraphNode_t node, struct cudaGraphNodeParams *parameters) {
+  *parameters = (struct cudaGraphNodeParams){.type = cudaGraphNodeTypeGraph};
+  return note(sim_node_child(node, &parameters->graph.graph));
+}
+#endif
+
 EXPORT cudaError_t cudaGraphConditionalHandleCreate(cudaGraphConditionalHandle *handle, cudaGraph_t graph,
                                                     unsigned value, unsigned flags) {
   uint64_t made;
@@ -235,4 +251,15 @@ EXPORT cudaError_t cudaGraphLaunch_ptsz(cudaGraphExec_t executable, cudaStream_t
 
 EXPORT cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
   return note(sim_executable_destroy(executable));
+}
+
+EXPORT cudaError_t cudaGraphExecChildGraphNodeSetParams(cudaGraphExec_t executable, cudaGraphNode_t node,
+                                                        cudaGraph_t child) {
+  return note(sim_executable_set_child(executable, node, child));
+}
+
+EXPORT cudaError_t cudaGraphExecNodeSetParams(cudaGraphExec_t executable, cudaGraphNode_t node,
+                                              struct cudaGraphNodeParams *parameters) {
+  if (parameters->type != cudaGraphNodeTypeGraph) return note(SIM_NOT_SUPPORTED);
+  return note(sim_executable_set_child(executable, node, parameters->graph.graph));
 }

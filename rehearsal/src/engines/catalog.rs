@@ -19,11 +19,15 @@ pub struct Release {
     /// What its environment takes on disk, in MB.
     pub disk: u64,
     /// Settings that turn off what no simulation can carry: kernels that are compiled or fetched for
-    /// the GPU at run time.
+    /// the GPU at run time. [`STACK`] in a value stands for the folder of the simulated libraries.
     pub environment: &'static [(&'static str, &'static str)],
-    /// Options of `vllm serve` that spare memory of this machine and change no traffic.
+    /// Options of its server that spare memory of this machine or do without such kernels, and change no
+    /// traffic.
     pub options: &'static [(&'static str, &'static str)],
 }
+
+/// Stands for the folder of the simulated libraries.
+pub const STACK: &str = "{stack}";
 
 /// The V0 engine keeps 4 GiB of pinned memory per rank for requests that it sets aside.
 const NO_SWAP: &[(&str, &str)] = &[("--swap-space", "0")];
@@ -35,6 +39,16 @@ const NO_JUST_IN_TIME: &[(&str, &str)] = &[
     ("VLLM_USE_DEEP_GEMM", "0"),
     ("VLLM_USE_FLASHINFER_SAMPLER", "0"),
 ];
+
+/// SGLang loads DeepGEMM and looks for CUDA's runtime below CUDA_HOME before it asks what it needs; TVM's
+/// interface would be compiled with the headers of CUDA.
+const SGLANG: &[(&str, &str)] = &[
+    ("CUDA_HOME", STACK),
+    ("SGLANG_ENABLE_JIT_DEEPGEMM", "0"),
+    ("TVM_FFI_DISABLE_TORCH_C_DLPACK", "1"),
+];
+
+const NO_FLASHINFER: &[(&str, &str)] = &[("--sampling-backend", "pytorch")];
 
 /// Newest last, per package. What is between two rows is taken for like the older one.
 pub const RELEASES: &[Release] = &[
@@ -80,8 +94,8 @@ pub const RELEASES: &[Release] = &[
         before: Some("2025-11-15"),
         python: (10, 12),
         disk: 6000,
-        environment: &[],
-        options: &[],
+        environment: SGLANG,
+        options: NO_FLASHINFER,
     },
 ];
 

@@ -1,6 +1,6 @@
 //! The environment that an engine is run in.
 
-use super::catalog::Release;
+use super::catalog::{Release, STACK};
 use super::installed::Engine;
 use crate::stack;
 use std::ffi::{OsStr, OsString};
@@ -34,7 +34,11 @@ pub fn environment(
 ) -> Vec<(&'static str, OsString)> {
     let own = [ALONE, release.environment].concat();
     let own = own.iter().filter(|(name, _)| inherited(name).is_none());
-    let mut variables: Vec<_> = own.map(|(name, value)| (*name, OsString::from(value))).collect();
+    let value = |text: &str| match text {
+        STACK => engine.stack().into_os_string(),
+        _ => text.into(),
+    };
+    let mut variables: Vec<_> = own.map(|(name, text)| (*name, value(text))).collect();
     let cache = engine.cache();
     variables.extend(CACHES.iter().map(|(name, folder)| (*name, cache.join(folder).into())));
     let path = in_front(&stack::programs(&engine.stack()), inherited("PATH").as_deref());
@@ -61,10 +65,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn of(inherited: &[(&str, &str)]) -> BTreeMap<&'static str, OsString> {
-        let wanted: Wanted = "vllm==0.20.0".parse().unwrap();
+        of_engine("vllm==0.20.0", inherited)
+    }
+
+    fn of_engine(name: &str, inherited: &[(&str, &str)]) -> BTreeMap<&'static str, OsString> {
+        let wanted: Wanted = name.parse().unwrap();
         let manifest = Manifest {
-            package: "vllm".to_owned(),
-            version: "0.20.0".to_owned(),
+            package: wanted.like.package.to_owned(),
+            version: wanted.version.clone(),
             python: "3.12.1".to_owned(),
         };
         let engine = Engine { folder: "/e".into(), manifest };
@@ -80,6 +88,11 @@ mod tests {
         assert_eq!(environment["TRITON_CACHE_DIR"], "/e/cache/triton");
         assert_eq!(environment["VLLM_USE_DEEP_GEMM"], "0");
         assert_eq!(of(&[])["PATH"], "/e/venv/bin:/e/stack/bin");
+    }
+
+    #[test]
+    fn an_engine_that_looks_for_cuda_finds_the_simulated_libraries() {
+        assert_eq!(of_engine("sglang==0.5.5", &[])["CUDA_HOME"], "/e/stack");
     }
 
     #[test]

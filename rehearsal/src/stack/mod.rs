@@ -23,6 +23,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::hash::{Hash, Hasher};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// The file that says what the libraries beside it were made from.
@@ -75,6 +76,8 @@ fn make(wanted: &Wanted, into: &Path, stamp: &str) -> anyhow::Result<()> {
     link::all(wanted, &draft)?;
     let programs = programs(&draft);
     fs::create_dir(&programs)?;
+    // Who looks for CUDA's libraries in a folder of CUDA finds them too.
+    symlink(".", draft.join("lib64"))?;
     crate::put(&programs.join("nvidia-smi"), nvidia_smi::script().as_bytes(), 0o755)?;
     fs::write(draft.join(STAMP), stamp)?;
     if into.exists() {

@@ -1,15 +1,17 @@
 //! Kills processes in the middle of calls, at random moments, and counts what is known of them.
 //!
 //! ```text
-//! cargo run --release -p nccltap-tests --bin kill_storm [KILLS [SEED]]
+//! cargo run --release -p nccltap-tests --bin kill_storm [graphs] [KILLS [SEED]]
 //! ```
-//! KILLS is 300 unless given. The seed is printed, and gives the same moments again. Fails when a
+//! With `graphs`, in the middle of launches of CUDA graphs. KILLS is 300 unless given. The seed is printed, and gives the same moments again. Fails when a
 //! completed call is neither in the collector's counts nor counted as dropped, when one is counted
 //! twice or torn, and when a call in flight is named that was not made.
 #![forbid(unsafe_code)]
 
 use nccltap_tests::Stage;
-use nccltap_tests::kills::{Killed, Load, kill_under_load};
+use nccltap_tests::kills::{
+    Killed, KilledLaunches, Load, kill_under_load, kill_while_launching, launches_known,
+};
 use std::hash::{BuildHasher, RandomState};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,17 +24,53 @@ const LONGEST_GAP: u64 = 30_000;
 const LONGEST_CALL_NS: u64 = 5000;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).peekable();
+    let graphs = arguments.next_if(|word| word == "graphs").is_some();
     let mut number = |default: u64| match arguments.next() {
         Some(text) => text.parse().ok(),
         None => Some(default),
     };
     let (Some(kills), Some(seed)) = (number(300), number(RandomState::new().hash_one(0))) else {
-        eprintln!("kill_storm takes a number of kills and a seed");
+        eprintln!("kill_storm takes the word `graphs`, or not, a number of kills and a seed");
         return ExitCode::from(2);
     };
     println!("seed {seed}");
-    let mut random = Random(seed);
+    let random = Random(seed);
+    let well = if graphs { storm_of_launches(kills, random) } else { storm(kills, random) };
+    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Kills in the middle of launches of CUDA graphs. True when all were exact.
+fn storm_of_launches(kills: u64, mut random: Random) -> bool {
+    let stage = Stage::new();
+    let collector = stage.collector();
+    let (mut total, mut inexact) = (KilledLaunches::default(), 0);
+    for kill in 1..=kills {
+        let life = Duration::from_micros(random.below(LONGEST_LIFE_US));
+        let (pid, counted) = kill_while_launching(&stage, life);
+        let killed = launches_known(&collector, pid, counted);
+        if !killed.is_exact() {
+            println!("kill {kill}, {life:?} after the first launch: {killed:?}");
+            inexact += 1;
+        }
+        total.add(&killed);
+        stage.forget_counts();
+    }
+    println!(
+        "kills {kills}, launches begun {}, completed {}, recovered {}, dropped {}, of unknown content {}, \
+         operations in them {}, kills with a loss or a launch too many {inexact}",
+        total.begun,
+        total.completed,
+        total.recovered,
+        total.dropped,
+        total.unknown,
+        total.operations,
+    );
+    inexact == 0
+}
+
+/// Kills in the middle of calls. True when all were exact.
+fn storm(kills: u64, mut random: Random) -> bool {
     let stage = Stage::new();
     let collector = stage.collector();
     let mut total = Killed::default();
@@ -60,7 +98,7 @@ fn main() -> ExitCode {
         total.in_flight_wrong,
         total.in_flight_unnamed,
     );
-    if total.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    total.is_exact()
 }
 
 /// SplitMix64.

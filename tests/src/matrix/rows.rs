@@ -139,6 +139,7 @@ pub const ROWS: &[Row] = &[
     row(V11, None, MOE, TP2_EP, EAGER, SEVERAL),
     row(V11, None, L8, tp(2), GRAPHS, served(8)),
     row(V20, None, L8, tp(2), EAGER, ONE),
+    row(V20, None, L8, tp(2), GRAPHS, ONE),
     row(V20, None, L8, tp(2), GRAPHS, SEVERAL),
     row(V20, None, L8, pp(4), EAGER, SEVERAL),
     row(V20, None, L8, TP2_PP2, EAGER, SEVERAL),

@@ -53,7 +53,7 @@ fn attempt(row: &Row, folder: &Path) -> Result<Done, String> {
     let place = Place::new(folder)?;
     match row.way {
         Way::Offline { requests, output } => {
-            let command = generate(row, &place, (requests, output), &[]);
+            let command = generate(row, &place, (requests, output), &[], &[]);
             let mut rehearsal = Rehearsal::start(command, &place)?;
             generated(&mut rehearsal, &place, (requests, output))?;
         }
@@ -110,14 +110,15 @@ impl<'a> Place<'a> {
     }
 }
 
-/// A program that has the engine in it.
+/// A program that has the engine in it, with further arguments for the engine and options for the rehearsal.
 pub(super) fn generate(
     row: &Row,
     place: &Place,
     (requests, output): (u32, u32),
+    further: &[(&str, u32)],
     options: &[&str],
 ) -> Command {
-    let arguments = json!({
+    let mut arguments = json!({
         "model": "{model}",
         "tensor_parallel_size": row.layout.tensor,
         "pipeline_parallel_size": row.layout.pipeline,
@@ -125,6 +126,9 @@ pub(super) fn generate(
         "enforce_eager": !row.graphs,
         "disable_custom_all_reduce": true,
     });
+    for (name, value) in further {
+        arguments[*name] = json!(value);
+    }
     let mut command = rehearse(row, place, options);
     command.arg("python").arg(script("generate.py"));
     command.args([output.to_string(), requests.to_string(), arguments.to_string()]);

@@ -23,10 +23,13 @@ const ROW: Row = Row {
 
 const REQUEST: (u32, u32) = (1, 32);
 
+/// Small steps: all data really pass through the memory of this machine.
+const STEPS: &[(&str, u32)] = &[("max_num_batched_tokens", 256), ("max_num_seqs", 8)];
+
 /// AllReduces of each rank before one is stopped: some steps of decode, of 65 each.
 const ENOUGH: u64 = 500;
 
-/// How long the other must stand still.
+/// How long the other must stand still inside a call.
 const STILL: Duration = REST.saturating_mul(3);
 
 /// Runs it with everything it writes in `folder`, and says what was seen.
@@ -37,7 +40,7 @@ const STILL: Duration = REST.saturating_mul(3);
 pub fn run(folder: &Path) -> Result<String, String> {
     let place = Place::new(folder)?;
     let began = Instant::now();
-    let command = generate(&ROW, &place, REQUEST, &["--rendezvous"]);
+    let command = generate(&ROW, &place, REQUEST, STEPS, &["--rendezvous"]);
     let mut rehearsal = Rehearsal::start(command, &place)?;
     let counts = || Counts::read(&place.counts()).unwrap_or_default();
     rehearsal.until(patience(), || {
@@ -51,12 +54,12 @@ pub fn run(folder: &Path) -> Result<String, String> {
     let mut last = (other(), Instant::now());
     rehearsal.until(patience(), || {
         let now = other();
-        if now != last.0 {
+        if now != last.0 || now.as_ref().and_then(inside).is_none() {
             last = (now, Instant::now());
         }
         last.1.elapsed() >= STILL
     })?;
-    let waits = last.0.as_ref().and_then(inside).ok_or("the other stands still outside of NCCL")?;
+    let waits = last.0.as_ref().and_then(inside).unwrap_or_default();
     kill_process(pid, Signal::CONT).map_err(|error| format!("{stopped}: {error}"))?;
     generated(&mut rehearsal, &place, REQUEST)?;
     let (report, counts, resident) = place.done()?;

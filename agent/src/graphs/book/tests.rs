@@ -16,6 +16,14 @@ fn capture(book: &mut Book, id: Capture, graph: Graph, counts: &[u64]) {
     book.end(origin, Some(graph)).unwrap();
 }
 
+/// What an executable holds once one of its nodes has been given another graph.
+fn set(book: &mut Book, executable: Executable, node: Node, child: Graph) -> Manifest {
+    match book.set_child(executable, node, child) {
+        Set::Holds(manifest) => manifest,
+        Set::Unknown { .. } => panic!("the node is known"),
+    }
+}
+
 /// Count, times and conditional of each entry.
 fn held(manifest: &Manifest) -> Vec<(u64, u32, bool)> {
     assert!(manifest.is_complete());
@@ -89,11 +97,9 @@ fn a_child_counts_as_often_as_it_is_a_node_and_as_it_stood_then() {
     assert_eq!(held(&book.instantiate(20, 10)), [(8, 1, false), (3, 2, false)]);
     book.destroy_node(100);
     assert_eq!(held(&book.instantiate(20, 10)), [(8, 1, false), (3, 1, false)]);
-    assert_eq!(
-        held(&book.set_child(20, 101, 11).unwrap()),
-        [(8, 1, false), (3, 1, false), (5, 1, false)]
-    );
-    assert!(book.set_child(20, 999, 11).is_none());
+    assert_eq!(held(&set(&mut book, 20, 101, 11)), [(8, 1, false), (3, 1, false), (5, 1, false)]);
+    assert!(matches!(book.set_child(20, 999, 11), Set::Unknown { child_is_empty: false }));
+    assert!(matches!(book.set_child(20, 999, 77), Set::Unknown { child_is_empty: true }));
 }
 
 #[test]
@@ -156,4 +162,62 @@ fn once_something_had_no_room_an_unknown_graph_is_not_called_empty() {
     assert_eq!(book.end(Origin { capture: 1, replaces: None }, Some(u64::MAX)), Err(Full));
     assert!(!book.instantiate(1, u64::MAX).is_complete());
     assert!(book.instantiate(1, 5).is_complete());
+}
+
+#[test]
+fn a_node_of_a_clone_is_known_once_somebody_has_asked_for_it() {
+    let mut book = Book::default();
+    capture(&mut book, 1, 10, &[8]);
+    capture(&mut book, 2, 11, &[16]);
+    capture(&mut book, 3, 12, &[]);
+    book.add_copy(12, 100, 10).unwrap();
+    for (clone, executable) in [(13, 20), (14, 21)] {
+        book.clone_graph(clone, 12).unwrap();
+        assert_eq!(held(&book.instantiate(executable, clone)), [(8, 1, false)]);
+    }
+    // The executable was made before, and its node is the clone's.
+    assert!(matches!(book.set_child(20, 200, 11), Set::Unknown { .. }));
+    book.found_in_clone(13, 200, 100).unwrap();
+    assert_eq!(held(&set(&mut book, 20, 200, 11)), [(16, 1, false)]);
+    // The other clone's node is another one, and so is the original.
+    assert!(book.set_copy(200, 11));
+    assert_eq!(held(&book.instantiate(22, 13)), [(16, 1, false)]);
+    assert_eq!(held(&book.instantiate(23, 14)), [(8, 1, false)]);
+    assert_eq!(held(&book.instantiate(24, 12)), [(8, 1, false)]);
+    book.destroy_node(200);
+    assert!(book.instantiate(25, 13).is_empty());
+}
+
+#[test]
+fn a_node_of_a_graph_holds_what_it_was_given_last() {
+    let mut book = Book::default();
+    capture(&mut book, 1, 10, &[8, 8]);
+    capture(&mut book, 2, 11, &[16]);
+    book.add_copy(12, 100, 10).unwrap();
+    assert!(book.set_copy(100, 11));
+    assert_eq!(held(&book.instantiate(20, 12)), [(16, 1, false)]);
+    assert!(book.set_owned(100, 10));
+    assert_eq!(held(&book.instantiate(20, 12)), [(8, 2, false)]);
+    // The graph belonged to the node, and is gone with what it was before.
+    assert!(book.set_copy(100, 11));
+    assert!(book.instantiate(21, 10).is_empty());
+    // In a graph that nobody knows it matters only when something comes in.
+    assert!(!book.set_copy(999, 11));
+    assert!(book.set_copy(999, 77));
+}
+
+#[test]
+fn a_graph_inside_a_node_counts_as_it_stands_once_somebody_can_change_it() {
+    let mut book = Book::default();
+    capture(&mut book, 1, 10, &[8]);
+    book.add_copy(12, 100, 10).unwrap();
+    book.open(100, 13).unwrap();
+    assert_eq!(held(&book.instantiate(20, 12)), [(8, 1, false)]);
+    capture(&mut book, 2, 13, &[16]);
+    assert_eq!(held(&book.instantiate(20, 12)), [(8, 1, false), (16, 1, false)]);
+    // To ask again changes nothing.
+    book.open(100, 13).unwrap();
+    assert_eq!(held(&book.instantiate(20, 12)), [(8, 1, false), (16, 1, false)]);
+    // The graph that was put in has not changed.
+    assert_eq!(held(&book.instantiate(21, 10)), [(8, 1, false)]);
 }

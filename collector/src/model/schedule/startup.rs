@@ -47,7 +47,8 @@ pub(super) fn start(schedule: &mut Schedule, deployment: &Deployment, replica: u
     }
     // The last stage of V1 tries the sampler with as many sequences as there may be
     // (`v1/worker/gpu_worker.py`, `compile_or_warm_up_model`).
-    if deployment.engine != Engine::V0 {
+    // The model runner of 0.32 has tried it at the end of the profiling pass, and no more.
+    if !matches!(deployment.engine, Engine::V0 | Engine::V1Release0_32) {
         let tokens = tokens(sequences);
         let sampler = forward(deployment, replica, &tokens);
         sampler.layers(schedule, sampler.last_stage(), 1);
@@ -76,7 +77,7 @@ fn warm_ups(deployment: &Deployment) -> BTreeMap<u64, u64> {
             run(&graphs.sizes, 1);
             run(&whole, 1);
         }
-        Engine::V1Release0_20 => {
+        Engine::V1Release0_20 | Engine::V1Release0_32 => {
             for sizes in [&graphs.sizes, &whole] {
                 run(sizes, 1);
                 run(&largest(sizes), 1);
@@ -94,7 +95,7 @@ fn first_use(schedule: &mut Schedule, forward: &Forward<'_>, stage: u32) {
     let experts = match forward.deployment.engine {
         Engine::V0 | Engine::V1Release0_8 => false,
         Engine::V1Release0_11 => true,
-        Engine::V1Release0_20 => forward.deployment.model.experts.is_some(),
+        Engine::V1Release0_20 | Engine::V1Release0_32 => forward.deployment.model.experts.is_some(),
     };
     let data = if forward.deployment.replicas_share_experts() { layout.data } else { 1 };
     for (role, group) in [

@@ -1,13 +1,16 @@
 //! `/metrics`: computed from the ledgers when somebody asks.
 //!
 //! [`table`] declares each metric once; [`samples`] computes them; here they are written in the
-//! OpenMetrics text format.
+//! OpenMetrics text format. Where a model is named, [`expected`] says what each engine step must do.
 
+pub mod expected;
+mod prediction;
 pub mod samples;
 pub mod table;
 
 use crate::collector::Collector;
 use crate::ledger::{DURATION_BUCKETS, Durations, SIZE_BUCKETS, Sizes};
+use expected::Expected;
 use parking_lot::Mutex;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, LabelSetEncoder, MetricEncoder, NoLabelSet,
@@ -31,8 +34,13 @@ pub struct Exposition {
 impl Exposition {
     /// Metrics of `collector`.
     pub fn new(collector: Arc<Collector>) -> Self {
+        Self::against(collector, None)
+    }
+
+    /// Metrics of `collector`, held against what is `expected` of a named model.
+    pub fn against(collector: Arc<Collector>, expected: Option<Expected>) -> Self {
         let mut registry = Registry::default();
-        let scrape = Scrape { collector, admitted: Mutex::default() };
+        let scrape = Scrape { collector, expected, admitted: Mutex::default() };
         registry.register_collector(Box::new(scrape));
         Self { registry }
     }
@@ -48,12 +56,14 @@ impl Exposition {
 #[derive(Debug)]
 struct Scrape {
     collector: Arc<Collector>,
+    expected: Option<Expected>,
     admitted: Mutex<Admitted>,
 }
 
 impl prometheus_client::collector::Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let samples = samples::samples(&self.collector, &mut self.admitted.lock());
+        let samples =
+            samples::samples(&self.collector, &mut self.admitted.lock(), self.expected.as_ref());
         for metric in Metric::ALL {
             let kind = match metric.kind() {
                 Kind::Counter => MetricType::Counter,

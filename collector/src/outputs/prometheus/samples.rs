@@ -1,5 +1,7 @@
 //! From ledgers to samples, at the moment of a scrape.
 
+use super::expected::Expected;
+use super::prediction;
 use super::table::Metric;
 use crate::collector::{Collector, Followed};
 use crate::groups::{Groups, plain_name};
@@ -56,14 +58,27 @@ impl Samples {
         self.0.get(&metric).into_iter().flatten()
     }
 
-    fn count(&mut self, metric: Metric, labels: Values, more: u64) {
+    /// The values of a counter, in order of their labels.
+    pub(super) fn counts(&self, metric: Metric) -> impl Iterator<Item = (&Values, u64)> {
+        self.of(metric).filter_map(|(labels, value)| match value {
+            Value::Count(count) => Some((labels, *count)),
+            _ => None,
+        })
+    }
+
+    pub(super) fn count(&mut self, metric: Metric, labels: Values, more: u64) {
         let value = self.at(metric, labels, || Value::Count(0));
         if let Value::Count(count) = value {
             *count = count.saturating_add(more);
         }
     }
 
-    fn level(&mut self, metric: Metric, labels: Values, change: impl FnOnce(f64) -> f64) {
+    pub(super) fn level(
+        &mut self,
+        metric: Metric,
+        labels: Values,
+        change: impl FnOnce(f64) -> f64,
+    ) {
         if let Value::Level(level) = self.at(metric, labels, || Value::Level(0.0)) {
             *level = change(*level);
         }
@@ -75,8 +90,12 @@ impl Samples {
     }
 }
 
-/// Everything there is to expose.
-pub fn samples(collector: &Collector, admitted: &mut Admitted) -> Samples {
+/// Everything there is to expose, held against what is `expected` of a named model.
+pub fn samples(
+    collector: &Collector,
+    admitted: &mut Admitted,
+    expected: Option<&Expected>,
+) -> Samples {
     let mut samples = Samples::default();
     let mut folded = HashSet::new();
     for state in ["connected", "disconnected", "ended", "recovered", "departed"] {
@@ -104,7 +123,11 @@ pub fn samples(collector: &Collector, admitted: &mut Admitted) -> Samples {
         graphs(&mut samples, who, &process);
         records(&mut samples, who, &process.accounting());
         trouble(&mut samples, who, &process);
+        if let Some(expected) = expected {
+            prediction::compare(&mut samples, &process, &groups, expected);
+        }
     }
+    prediction::ratios(&mut samples);
     for ((job, host), (unknown, all)) in doubt {
         let share = unknown as f64 / all as f64;
         samples.level(Metric::PhaseUnknownRatio, vec![job, host], |_| share);
@@ -443,11 +466,11 @@ mod tests {
         let collector = Collector::new(8);
         let mut admitted = Admitted::default();
         take(&collector, 1, 0..3000);
-        let before = counters(&samples(&collector, &mut admitted));
+        let before = counters(&samples(&collector, &mut admitted, None));
         // The second process arrives with other groups; the third with those of the first.
         take(&collector, 2, 3000..6000);
         take(&collector, 3, 0..3000);
-        let after = samples(&collector, &mut admitted);
+        let after = samples(&collector, &mut admitted, None);
         let operations: Vec<_> = after.of(Metric::Operations).collect();
         assert_eq!(operations.len(), SERIES + 1);
         let total = operations.iter().map(|(_, value)| match value {

@@ -34,7 +34,7 @@ labels! {
     FAULT = "fault", "kind of trouble, explained in proto/src/faults.rs";
     STATE = "state", "`connected`, `disconnected`, `ended`, `recovered` (died, and its ring file was read) or `departed` (made room for others)";
     REASON = "reason", "why the peer was refused";
-    SOURCE = "source", "how the phase is known: `plugin` (the engine marks its steps), `startup`, `metadata`, `graph`, `rows` or `sizes`; empty when it is not";
+    SOURCE = "source", "how the phase is known: `plugin` (the engine marks its steps), `startup`, `metadata`, `graph`, `rows`, `padding`, `pipeline` or `sizes` (docs/phases.md); empty when it is not";
     KIND = "kind", "`prefill` or `decode`";
     NAME = "name", "the group by its role, as in reports: `tp0`, `pp1.1`";
     ROLE = "role", "`tensor`, `pipeline`, `data`, `expert` or `world`";
@@ -128,6 +128,12 @@ metrics! {
         "Message bytes by phase, with those of a mixed step divided by its tokens. Bytes of start-up and of unknown phase are not in it.";
     PhaseUnknownRatio = Gauge "nccltap_phase_unknown_ratio" [JOB, HOST]
         "Share of the operations of engine workers whose phase is not known, of all but start-up.";
+    PredictedOperations = Counter "nccltap_predicted_operations" [JOB, HOST, STAGE, TENSOR_RANK, PHASE, OP]
+        "Operations that the engine steps seen so far must have had, by the model that `nccltap serve` was told. Only operations of which every step of a phase has equally many, and those that no step has.";
+    ComparedOperations = Counter "nccltap_compared_operations" [JOB, HOST, STAGE, TENSOR_RANK, PHASE, OP]
+        "Operations seen of those kinds. Compare their increase with that of nccltap_predicted_operations_total, as deploy/prometheus/rules.yml does.";
+    PredictionRatio = Gauge "nccltap_prediction_ratio" [JOB, HOST, STAGE, TENSOR_RANK, PHASE, OP]
+        "Operations seen / predicted, over all steps so far. 1 when the engine does what the model says; a step under way makes it a little less or more.";
     GroupInfo = Gauge "nccltap_group_info" [GROUP, NAME, ROLE, CONFIDENCE]
         "1 for each group whose role is known. Join it on `group` to give other metrics the name.";
     OperationInFlightSeconds = Gauge "nccltap_operation_in_flight_seconds" [JOB, HOST, GROUP, RANK, OP]

@@ -1,0 +1,70 @@
+//! Operations seen against those expected of the engine steps that were seen.
+
+use super::expected::{Expected, PerStep};
+use super::samples::Samples;
+use super::table::Metric;
+use crate::groups::Groups;
+use crate::model;
+use crate::process::Process;
+use crate::steps::Phase;
+use nccltap_proto::Operation;
+use std::collections::BTreeMap;
+
+/// The phases that are compared: of start-up not all is known, and of unknown steps nothing.
+const COMPARED: [(Phase, model::Phase); 3] = [
+    (Phase::Prefill, model::Phase::Prefill),
+    (Phase::Decode, model::Phase::Decode),
+    (Phase::Mixed, model::Phase::Mixed),
+];
+
+/// Counts what `process` did and what its steps should have done, if its place in the layout is known.
+pub(super) fn compare(
+    samples: &mut Samples,
+    process: &Process,
+    groups: &Groups,
+    expected: &Expected,
+) {
+    let Some(place) = groups.place(&process.identity()) else { return };
+    let mut seen: BTreeMap<(Phase, Operation), u64> = BTreeMap::new();
+    for entry in process.ledger().entries() {
+        *seen.entry((entry.key.label.phase, entry.key.operation)).or_default() += entry.count;
+    }
+    for (phase, predicted_phase) in COMPARED {
+        let counts = process.steps().counts().iter();
+        let steps: u64 = counts.filter(|(l, _)| l.phase == phase).map(|(_, c)| c.steps).sum();
+        for operation in Operation::ALL {
+            let at = (place.stage, place.tensor);
+            let per_step = expected.per_step(at, predicted_phase, operation);
+            let PerStep::Exactly(per_step) = per_step else { continue };
+            let seen = seen.get(&(phase, operation)).copied().unwrap_or(0);
+            let predicted = steps.saturating_mul(per_step);
+            if seen == 0 && predicted == 0 {
+                continue;
+            }
+            let facts = process.facts();
+            let labels = vec![
+                facts.job.clone(),
+                facts.host.clone(),
+                place.stage.to_string(),
+                place.tensor.to_string(),
+                phase.name().to_owned(),
+                operation.name().to_owned(),
+            ];
+            samples.count(Metric::ComparedOperations, labels.clone(), seen);
+            samples.count(Metric::PredictedOperations, labels, predicted);
+        }
+    }
+}
+
+/// The ratio of both, where anything is predicted.
+pub(super) fn ratios(samples: &mut Samples) {
+    let compared: Vec<_> = samples
+        .counts(Metric::ComparedOperations)
+        .zip(samples.counts(Metric::PredictedOperations))
+        .filter(|((_, _), (_, predicted))| *predicted > 0)
+        .map(|((labels, seen), (_, predicted))| (labels.clone(), seen as f64 / predicted as f64))
+        .collect();
+    for (labels, ratio) in compared {
+        samples.level(Metric::PredictionRatio, labels, |_| ratio);
+    }
+}
