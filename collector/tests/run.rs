@@ -8,7 +8,8 @@ mod support;
 
 use nccltap_proto::uplink;
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use support::nccltap;
@@ -146,6 +147,47 @@ fn rows_and_recording_are_written_where_asked() {
     assert_eq!(std::fs::read_to_string(rows).unwrap(), "[]\n");
     let output = nccltap().arg("report").arg(record).output().unwrap();
     assert_eq!(text(&output.stdout), "No process has called NCCL under the tap.\n");
+}
+
+/// An engine's `/metrics`, which counts two requests more each time it is asked, and makes a file when it has
+/// answered three times.
+fn engine(answered: PathBuf) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for (asked, stream) in (1u32..).zip(listener.incoming()) {
+            let mut stream = stream.unwrap();
+            let head = BufReader::new(&stream).lines().map_while(Result::ok);
+            head.take_while(|line| !line.is_empty()).for_each(drop);
+            let count = 2 * asked;
+            let body = format!(
+                "vllm:e2e_request_latency_seconds_bucket{{le=\"+Inf\"}} {count}\n\
+                 vllm:e2e_request_latency_seconds_sum {count}\n\
+                 vllm:e2e_request_latency_seconds_count {count}\n\
+                 vllm:generation_tokens_total {count}\n"
+            );
+            let length = body.len();
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+            if asked == 3 {
+                std::fs::write(&answered, "").unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn latencies_of_requests_are_those_that_the_engine_counted_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let answered = dir.path().join("answered");
+    let address = engine(answered.clone());
+    let script = format!("until [ -e {} ]; do sleep 0.1; done", answered.display());
+    let output = run(&["--engine-metrics", &format!("http://{address}")], &script);
+    let said = text(&output.stderr);
+    // The third answer may have been given and not been read when the command ends.
+    let between = |count: u32| said.contains(&format!(": {count} finished, 0 tokens of prompts"));
+    assert!(between(2) || between(4), "{said}");
+    assert!(said.contains("end to end") && said.contains("1.00 s"), "{said}");
 }
 
 #[test]
