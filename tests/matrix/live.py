@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -81,7 +80,7 @@ def main(bound: float) -> int:
         )
         output = (Path(name) / "output.txt").open("w+")
         rehearsal = [BINARY, "rehearse", "--quiet", "--http", "127.0.0.1:0", "--report", report]
-        engine = ["--engine", "vllm-0.8.5.post1", "--model-config", "llama-3.1-8b", "--gpus-per-node", "2"]
+        engine = ["--engine", "vllm==0.8.5.post1", "--model-config", "llama-3.1-8b", "--gpus-per-node", "2"]
         command = ["python", HERE / "generate.py", "128", "1", ENGINE]
         vllm = subprocess.Popen(
             [*rehearsal, *engine, "--", *command], env=environment, stdout=output, stderr=subprocess.STDOUT
@@ -95,7 +94,7 @@ def main(bound: float) -> int:
                 else:
                     try:
                         samples.append(counts(http))
-                    except urllib.error.URLError:
+                    except OSError:
                         if vllm.wait(10) is None:
                             raise
                 time.sleep(0.1)
