@@ -35,6 +35,14 @@ class Marker:
             self.say_once(f"a step is not what the plugin knows, so its phase is unknown: {type(error).__name__}: {error}")
             return None
 
+    def within(self, step: Optional[marks.Step], real: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
+        """Calls `real` between the marks of a step. None: what the step is will be described."""
+        self.marks.begin(step)
+        try:
+            return real(*arguments, **options)
+        finally:
+            self.marks.end()
+
     def place(self, find: Callable[[], Any]) -> None:
         """Says once where this worker stands, when its groups are there. Who cannot be asked has its place inferred."""
         if self._placed:
@@ -58,11 +66,9 @@ class Marker:
             if place is not None:
                 self.place(lambda: place(arguments[0]))
             self.starting = True
-            self.marks.begin(marks.step(flags=flags))
             try:
-                return function(*arguments, **options)
+                return self.within(marks.step(flags=flags), function, *arguments, **options)
             finally:
-                self.marks.end()
                 self.starting = False
 
         setattr(owner, name, marked)

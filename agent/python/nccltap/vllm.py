@@ -136,7 +136,7 @@ def hook_v1(marker: Marker, module: Any) -> None:
     if worker is None:
         marker.cannot_hook(module.__name__, "Worker")
         return
-    to, schedule = marker.marks, Schedule()
+    schedule = Schedule()
     latest: Optional[marks.Step] = None
 
     def execute(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -147,11 +147,7 @@ def hook_v1(marker: Marker, module: Any) -> None:
             latest = marker.count(schedule.step, scheduler_output)
             if latest is None:
                 return real(self, scheduler_output, *arguments, **options)
-            to.begin(latest)
-            try:
-                return real(self, scheduler_output, *arguments, **options)
-            finally:
-                to.end()
+            return marker.within(latest, real, self, scheduler_output, *arguments, **options)
 
         return execute_model
 
@@ -160,11 +156,7 @@ def hook_v1(marker: Marker, module: Any) -> None:
             if marker.starting or latest is None:
                 return real(self, *arguments, **options)
             latest.flags |= marks.CONTINUED
-            to.begin(latest)
-            try:
-                return real(self, *arguments, **options)
-            finally:
-                to.end()
+            return marker.within(latest, real, self, *arguments, **options)
 
         return sample_tokens
 
@@ -204,11 +196,7 @@ def hook_v0(marker: Marker, module: Any) -> None:
         def execute_model(self: Any, *arguments: Any, **options: Any) -> Any:
             if marker.starting:
                 return real(self, *arguments, **options)
-            to.begin(None)
-            try:
-                return real(self, *arguments, **options)
-            finally:
-                to.end()
+            return marker.within(None, real, self, *arguments, **options)
 
         return execute_model
 
