@@ -161,7 +161,7 @@ def told(nccltap: Path, folder: Path, view: str) -> Path:
 
 
 def layout_found(summary: Path) -> str:
-    found = json.loads(summary.read_text())["summary"]["layouts"]
+    found = json.loads(summary.read_text())["layouts"]
     return "; ".join(layout(engine["data"], engine["tensor"], engine["pipeline"], engine["expert"] > 1) for engine in found)
 
 
