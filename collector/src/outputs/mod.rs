@@ -7,14 +7,18 @@
 //! - [`prediction`]: what should be seen, and [`comparison`]: what was, against it;
 //! - [`advice`]: which layout to take;
 //! - [`prometheus`][]: metrics;
+//! - [`live`][]: what changes, twice a second, for the page and for `nccltap top`;
+//! - [`web`][]: the page that shows it;
 //! - [`http`]: all of it by HTTP.
 
 pub mod advice;
 pub mod comparison;
 pub mod http;
+pub mod live;
 pub mod prediction;
 pub mod processes;
 pub mod prometheus;
 pub mod report;
 pub mod rows;
 pub mod text;
+pub mod web;
