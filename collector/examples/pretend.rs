@@ -32,7 +32,7 @@ async fn main() -> anyhow::Result<()> {
         }
         match step % 40 {
             0 => job.step(128 + step % 7 * 96, 0).await,
-            decoded => job.step(1 + step / 200 % 8, 8 * (1 + decoded / 16)).await,
+            decoded => job.step(1, 8 + decoded / 16).await,
         }
     }
     println!("{} calls in {:.1} s", job.sent, began.elapsed().as_secs_f64());

@@ -8,7 +8,7 @@
 //! - [`advice`]: which layout to take;
 //! - [`prometheus`][]: metrics;
 //! - [`live`][]: what changes, twice a second, for the page and for `nccltap top`;
-//! - [`web`][]: the page that shows it;
+//! - [`web`][]: the page that shows it, and [`top`][], which shows it in a terminal;
 //! - [`http`]: all of it by HTTP.
 
 pub mod advice;
@@ -21,4 +21,5 @@ pub mod prometheus;
 pub mod report;
 pub mod rows;
 pub mod text;
+pub mod top;
 pub mod web;

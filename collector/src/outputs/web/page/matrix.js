@@ -31,8 +31,9 @@ export class Matrix {
     });
   }
 
-  // cells: [from, to, value, words]
-  update(cells, ranks, label) {
+  // cells: [from, to, value, words]; borders: the first ranks of all hosts but one
+  update(cells, ranks, label, borders) {
+    this.borders = borders;
     this.cells = new Map(cells.map((one) => [one[0] * ranks + one[1], one]));
     this.ranks = ranks;
     set(this.canvas, { "aria-label": label });
@@ -58,6 +59,11 @@ export class Matrix {
     draw.clearRect(0, 0, side, side);
     draw.strokeStyle = line;
     draw.strokeRect(GAP - 0.5, GAP - 0.5, this.size * ranks + 1, this.size * ranks + 1);
+    for (const rank of this.borders) {
+      const at = Math.round(GAP + rank * this.size) - 0.5;
+      draw.strokeRect(at, GAP, 0, this.size * ranks);
+      draw.strokeRect(GAP, at, this.size * ranks, 0);
+    }
     let most = 0;
     for (const [, , value] of this.cells.values()) most = Math.max(most, value);
     draw.fillStyle = heat;
@@ -71,7 +77,7 @@ export class Matrix {
     draw.globalAlpha = 1;
     draw.fillStyle = ink;
     draw.font = "11px system-ui, sans-serif";
-    const every = Math.ceil(22 / this.size);
+    const every = 2 ** Math.ceil(Math.log2(Math.max(1, 20 / this.size)));
     for (let rank = 0; rank < ranks; rank += every) {
       const middle = GAP + (rank + 0.5) * this.size;
       draw.textAlign = "right";

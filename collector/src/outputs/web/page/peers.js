@@ -25,7 +25,7 @@ export const peers = {
   name: "peers",
   title: "Peers",
   element: h("div", {},
-    h("p", { class: "quiet" }, "Send and Recv name their peer. For collectives NCCL chooses the way; here they are told as rings, each rank sending its bus bytes to the next of its group: that says how much leaves each rank, and not over which link."),
+    h("p", { class: "quiet" }, "Send and Recv name their peer. For collectives NCCL chooses the way; here they are told as rings, each rank sending its bus bytes to the next of its group: that says how much leaves each rank, and not over which link. Lines stand between hosts."),
     h("p", { class: "choice" }, "Bytes ", now, " or ", all),
     h("div", { class: "pair" }, matrix.element, table.element), without),
 
@@ -39,7 +39,8 @@ export const peers = {
     const drawn = inside.map((one) => [one.from, one.to, of(one), total ? bytes(of(one)) : `${bytes(of(one))}/s`]);
     const ranks = live.ranks.length;
     const label = `Bytes from each of ${plural(ranks, "rank", "ranks")} to each other, ${total ? "since the start" : "per second"}: ${plural(inside.length, "pair sends", "pairs send")}. Arrow keys read it; the table has the largest.`;
-    matrix.update(drawn, ranks, label);
+    const borders = live.ranks.flatMap((rank, at) => (at > 0 && rank.host !== live.ranks[at - 1].host ? [at] : []));
+    matrix.update(drawn, ranks, label, borders);
     matrix.element.hidden = ranks === 0;
     const sorted = [...cells].sort((a, b) => of(b) - of(a));
     const most = sorted.length ? of(sorted[0]) : 0;

@@ -15,7 +15,7 @@ export function state(rank) {
   return { words: rank.still_seconds >= 3 ? "idle" : "running" };
 }
 
-const table = new Table("Ranks", [
+const table = new Table("Each rank", [
   { label: "rank", number: true, sort: "#ranks", order: "ascending" },
   { label: "place", title: "In the layout that was found" },
   { label: "process" },
