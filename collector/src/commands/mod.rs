@@ -13,6 +13,7 @@ mod run;
 mod serve;
 mod served;
 mod signals;
+mod top;
 
 use crate::client::Target;
 use anyhow::Context;
@@ -34,6 +35,7 @@ enum Command {
     Serve(serve::Serve),
     Run(run::Run),
     Report(report::Report),
+    Top(top::Top),
     Predict(predict::Predict),
     Check(check::Check),
     Advise(advise::Advise),
@@ -55,6 +57,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Run(run) => run.run(),
             Command::Report(report) => report.run(),
+            Command::Top(top) => top.run(),
             Command::Predict(predict) => predict.run(),
             Command::Check(check) => check.run(),
             Command::Advise(advise) => advise.run(),
