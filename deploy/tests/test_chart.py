@@ -61,8 +61,7 @@ class Chart(unittest.TestCase):
     def test_the_notes_say_what_a_pod_needs_of_these_values(self):
         values = {"runAs": {"user": 2000, "group": 2000}, "sharedMemory": {"hostPath": "/dev/shm", "mountPath": "/shm"}}
         notes = manifests.rendered(values)["NOTES.txt"]
-        lines = notes.split("\n\n", 1)[1].split("\nWhere it runs as root")[0]
-        pod = {"spec": yaml.safe_load(lines)}
+        pod = {"spec": yaml.safe_load(notes.split("\n\n", 1)[1])}
         engine = manifests.container(pod, "vllm")
         collector = manifests.pod(manifests.one(manifests.of_chart(values), "DaemonSet"))["spec"]["containers"][0]
         variables = manifests.variables(engine)
