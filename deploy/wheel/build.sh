@@ -10,6 +10,7 @@ stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 
 "$here/../stage.sh" "$stage"
+rm -f "$out"/nccltap-*.whl
 glibc=$("$here/../glibc.sh" "$stage"/bin/nccltap "$stage"/lib/nccltap/*.so)
 NCCLTAP_WHEEL_STAGE=$stage NCCLTAP_WHEEL_PLATFORM=manylinux_${glibc/./_}_$(uname -m) \
     python3 -m pip wheel --quiet --no-deps --wheel-dir "$out" "$here/../../agent/python"
