@@ -2,7 +2,7 @@
 # Builds nccltap and lays it out as it is installed: deploy/stage.sh PREFIX
 #
 # PREFIX gets bin/nccltap, lib/nccltap/libnccltap.so with libnccltap_uplink.so beside it, where the command finds
-# them, the manual pages and the completions of bash, zsh and fish. The wheel and the container image are made of
+# them, the manual pages, the completions of bash, zsh and fish, and the licenses. The wheel and the container image are made of
 # the same. DESTDIR/usr/local is as good as a folder of one's own.
 set -euo pipefail
 [ $# -eq 1 ] || { echo "usage: $0 PREFIX" >&2; exit 2; }
@@ -24,3 +24,5 @@ mkdir -p "$share/bash-completion/completions" "$share/zsh/site-functions" "$shar
 "$nccltap" completions bash > "$share/bash-completion/completions/nccltap"
 "$nccltap" completions zsh > "$share/zsh/site-functions/_nccltap"
 "$nccltap" completions fish > "$share/fish/vendor_completions.d/nccltap.fish"
+install -D -m 644 -t "$share/doc/nccltap" LICENSE
+deploy/licenses.py > "$share/doc/nccltap/THIRD-PARTY.txt"

@@ -2,7 +2,7 @@
 # Tests a wheel as a user meets it, in a virtual environment of its own: deploy/wheel/test.sh WHEEL
 #
 # What it holds the wheel against: auditwheel, which reads the libraries' symbols by itself, and what is claimed in
-# docs/install.md. Then what the README shows first. Needs Python 3.10, and neither GPU nor gcc nor Rust.
+# docs/install.md. Then what the README shows first. Needs Python 3.10, and cargo, which knows what is linked.
 set -euo pipefail
 [ $# -eq 1 ] || { echo "usage: $0 WHEEL" >&2; exit 2; }
 wheel=$(realpath "$1")
@@ -73,6 +73,18 @@ manual_and_completions() {
         grep -e --record -e '\\-\\-record' -e '-l record' "$work/venv/share/$file" || { echo "not in $file"; return 1; }
     done
 }
+licenses_are_there() {
+    cmp "$root/LICENSE" "$work/venv/share/doc/nccltap/LICENSE"
+    # Of all that is linked, by cargo's own account.
+    cargo tree --manifest-path "$root/Cargo.toml" --locked --target x86_64-unknown-linux-gnu -p nccltap -p nccltap-agent \
+        -p nccltap-uplink -e normal,no-proc-macro --prefix none --format '{p}' | sed -nE 's/^(\S+) v(\S+)( \(\*\))?$/\1 \2: /p' |
+        sort -u > "$work/linked"
+    [ "$(wc -l < "$work/linked")" -gt 50 ] || return 1
+    grep -oE '^[a-zA-Z0-9_-]+ [0-9.]\S*: ' "$work/venv/share/doc/nccltap/THIRD-PARTY.txt" > "$work/told"
+    local untold
+    untold=$(grep -vFf "$work/told" "$work/linked") || true
+    [ -z "$untold" ] || { echo "not told: $untold"; return 1; }
+}
 a_moved_environment_works() {
     mv "$work/venv" "$work/moved"
     "$work/moved/bin/nccltap" doctor
@@ -93,6 +105,7 @@ check "nccltap run brings the tap into a command" the_tap_is_in_a_command
 check "the plugins of vLLM and SGLang are found and load" the_plugin_is_found
 check "the plugin is there once where nccltap run brings it along too" the_plugin_is_found_once_under_run
 check "manual pages and completions are there" manual_and_completions
+check "the licenses of all that is linked are there" licenses_are_there
 check "an environment that was moved still works" a_moved_environment_works
 check "nothing stays when it is uninstalled" nothing_stays
 
