@@ -2,9 +2,14 @@
 
 mod advise;
 mod check;
+mod completions;
 mod demo;
 mod doctor;
 mod engine_options;
+mod library;
+mod man;
+#[cfg(test)]
+mod options;
 mod predict;
 mod recover;
 mod rehearse;
@@ -43,6 +48,9 @@ enum Command {
     Doctor(doctor::Doctor),
     Rehearse(rehearse::Rehearse),
     Demo(demo::Demo),
+    Library(library::Library),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Cli {
@@ -65,6 +73,9 @@ impl Cli {
             Command::Doctor(doctor) => doctor.run(),
             Command::Rehearse(rehearse) => rehearse.run(),
             Command::Demo(demo) => demo.run(),
+            Command::Library(library) => library.run(),
+            Command::Completions(completions) => completions.run(),
+            Command::Man(man) => man.run(),
         };
         done.unwrap_or_else(|error| {
             eprintln!("nccltap: {error:#}");
