@@ -85,6 +85,14 @@ pub(super) struct EngineOptions {
     #[arg(long)]
     enable_sp: bool,
 
+    /// As given to vLLM 0.20 (in 0.11 VLLM_ALL2ALL_BACKEND): how tokens reach experts that replicas share
+    #[arg(long, value_enum, value_name = "BACKEND", default_value_t = AllToAll::AllgatherReducescatter)]
+    all2all_backend: AllToAll,
+
+    /// As given to vLLM 0.20 (in 0.11 VLLM_DISABLE_NCCL_FOR_DP_SYNCHRONIZATION=1)
+    #[arg(long)]
+    disable_nccl_for_dp_synchronization: bool,
+
     /// Speculative decoding by this method of vLLM; ngram is known, from a trace
     #[arg(long, value_name = "METHOD")]
     speculative_method: Option<String>,
@@ -94,6 +102,14 @@ pub(super) struct EngineOptions {
 enum EngineName {
     VllmV0,
     VllmV1,
+}
+
+/// The backends of vLLM that go through NCCL's collectives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum AllToAll {
+    AllgatherReducescatter,
+    Naive,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -139,6 +155,8 @@ impl EngineOptions {
             custom_all_reduce: self.custom_all_reduce,
             sequence_parallelism: self.enable_sp,
             ngrams,
+            naive_all_to_all: self.all2all_backend == AllToAll::Naive,
+            disable_nccl_for_dp_synchronization: self.disable_nccl_for_dp_synchronization,
         })
     }
 }

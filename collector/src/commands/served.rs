@@ -54,9 +54,10 @@ pub(super) struct Served {
     steps: Option<PathBuf>,
 
     /// What the scheduler itself logged: a JSON object per line and step, {"new": {"a": {"prompt":
-    /// 128}}, "tokens": {"a": 128}} with the tokens of each request; docs/model.md says how to log it
+    /// 128}}, "tokens": {"a": 128}} with the tokens of each request; docs/model.md says how to log it. With
+    /// replicas the option is given for each
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "output", "concurrent", "requests", "steps"])]
-    trace: Option<PathBuf>,
+    trace: Vec<PathBuf>,
 
     #[command(flatten)]
     engine: EngineOptions,
@@ -66,7 +67,8 @@ pub(super) struct Served {
 #[derive(Debug)]
 enum Workload {
     Requests(Vec<Request>),
-    Steps(Vec<Step>),
+    /// The steps of each replica.
+    Steps(Vec<Vec<Step>>),
 }
 
 /// A prediction, and those that stand beside it in the paper's Figures 6 and 7.
@@ -89,8 +91,8 @@ impl Served {
     /// Whether it is said what the engine is given to do.
     pub(super) fn has_workload(&self) -> bool {
         let lengths = self.prompt.is_some() && self.output.is_some();
-        let files = [&self.requests, &self.steps, &self.trace];
-        lengths || files.iter().any(|file| file.is_some())
+        let files = [self.requests.as_ref(), self.steps.as_ref(), self.trace.first()];
+        lengths || files.iter().any(Option::is_some)
     }
 
     /// The model.
@@ -146,12 +148,8 @@ impl Served {
     /// The workload, in a few words.
     pub(super) fn workload_in_words(&self) -> String {
         let file = |path: &Path| path.display().to_string();
-        match (
-            &self.requests,
-            self.steps.as_ref().or(self.trace.as_ref()),
-            self.prompt,
-            self.output,
-        ) {
+        match (&self.requests, self.steps.as_ref().or(self.trace.first()), self.prompt, self.output)
+        {
             (Some(path), ..) => format!("the requests of {}", file(path)),
             (_, Some(path), ..) => format!("the steps of {}", file(path)),
             (_, _, prompt, output) => {
@@ -194,18 +192,11 @@ impl Served {
             return Ok(Workload::Requests(lines(file)?));
         }
         if let Some(file) = &self.steps {
-            return Ok(Workload::Steps(lines(file)?));
+            return Ok(Workload::Steps(vec![lines(file)?]));
         }
-        if let Some(file) = &self.trace {
-            let mut trace = Trace::default();
-            let lines: Vec<Scheduled> = lines(file)?;
-            let step = |(at, line): (usize, &Scheduled)| {
-                let place = || format!("{}, step {}", file.display(), at + 1);
-                trace.step(line).with_context(place)
-            };
-            return Ok(Workload::Steps(
-                lines.iter().enumerate().map(step).collect::<Result<_, _>>()?,
-            ));
+        if !self.trace.is_empty() {
+            let replicas = self.trace.iter().map(|file| traced(file));
+            return Ok(Workload::Steps(replicas.collect::<anyhow::Result<_>>()?));
         }
         ensure!(self.concurrent <= LONGEST_TRACE, "--concurrent is at most {LONGEST_TRACE}");
         let (prompt, output) = (self.prompt.unwrap_or(0), self.output.unwrap_or(0));
@@ -236,12 +227,20 @@ impl Predictor {
         let deployment = Deployment::new(self.model.clone(), layout, self.settings)?;
         Ok(match &self.workload {
             Workload::Requests(requests) => Prediction::of_requests(deployment, requests)?,
-            Workload::Steps(steps) => {
-                ensure!(layout.data == 1, "the steps of one replica are those of --dp 1");
-                Prediction::of_steps(deployment, steps)?
-            }
+            Workload::Steps(replicas) => Prediction::of_steps(deployment, replicas)?,
         })
     }
+}
+
+/// The steps that a scheduler logged.
+fn traced(file: &Path) -> anyhow::Result<Vec<Step>> {
+    let mut trace = Trace::default();
+    let lines: Vec<Scheduled> = lines(file)?;
+    let step = |(at, line): (usize, &Scheduled)| {
+        let place = || format!("{}, step {}", file.display(), at + 1);
+        trace.step(line).with_context(place)
+    };
+    lines.iter().enumerate().map(step).collect()
 }
 
 /// The objects of a file that has one on each line.

@@ -36,7 +36,8 @@ pub struct Row {
     pub stage: Option<u32>,
     /// The ranks of the layout, empty for a process without a place.
     pub ranks: Vec<u32>,
-    /// `startup`, `prefill`, `decode`, `mixed`; `all` where it was compared summed over phases.
+    /// `startup`, `prefill`, `decode`, `mixed`; `startup, idle` of what idle replicas do too; `all` where
+    /// it was compared summed over phases.
     pub phase: String,
     /// NCCL's name without prefix.
     pub op: String,
@@ -130,6 +131,19 @@ type Counts = BTreeMap<(Kind, &'static str), u64>;
 
 const ALL: &str = "all";
 
+/// A report calls passes that serve nobody start-up, those of an idle replica too.
+const NOBODY: &str = "startup, idle";
+
+fn serves_nobody(phase: &str) -> bool {
+    phase == Phase::Startup.name() || phase == Phase::Idle.name()
+}
+
+/// The kinds that idle replicas have.
+fn idle(prediction: &Prediction) -> BTreeSet<Kind> {
+    let calls = prediction.schedule.calls().filter(|(_, call, _)| call.phase == Phase::Idle);
+    calls.map(|(_, call, _)| Kind::of_call(call)).collect()
+}
+
 /// Ranks that do the same.
 #[derive(Clone, Debug)]
 struct Class {
@@ -146,7 +160,12 @@ struct Class {
 pub fn compare(prediction: &Prediction, seen: &[Seen]) -> Comparison {
     let summed: BTreeSet<Kind> =
         seen.iter().filter(|row| phase(row).is_none()).map(Kind::of_seen).collect();
-    let name = |kind: &Kind, phase: &'static str| if summed.contains(kind) { ALL } else { phase };
+    let idle = idle(prediction);
+    let name = |kind: &Kind, phase: &'static str| match phase {
+        _ if summed.contains(kind) => ALL,
+        _ if idle.contains(kind) && serves_nobody(phase) => NOBODY,
+        _ => phase,
+    };
     let classes = classes(prediction, name);
     let processes = processes(seen, name);
     let places = places(&classes, &processes);

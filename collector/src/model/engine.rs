@@ -84,6 +84,11 @@ pub struct Settings {
     pub sequence_parallelism: bool,
     /// Speculative decoding with n-grams, without a draft model.
     pub ngrams: bool,
+    /// `--all2all-backend naive`, which is a way of its own in 0.11 (there `VLLM_ALL2ALL_BACKEND`).
+    pub naive_all_to_all: bool,
+    /// `--disable-nccl-for-dp-synchronization` (in 0.11 `VLLM_DISABLE_NCCL_FOR_DP_SYNCHRONIZATION=1`): replicas
+    /// tell each other on the CPU how many tokens they have.
+    pub disable_nccl_for_dp_synchronization: bool,
 }
 
 impl Settings {
@@ -99,6 +104,8 @@ impl Settings {
         custom_all_reduce: false,
         sequence_parallelism: false,
         ngrams: false,
+        naive_all_to_all: false,
+        disable_nccl_for_dp_synchronization: false,
     };
 }
 
@@ -127,6 +134,10 @@ pub struct Deployment {
     pub custom_all_reduce: bool,
     /// Whether n-grams guess tokens.
     pub ngrams: bool,
+    /// Whether experts that replicas share get the tokens by broadcasts.
+    pub naive_all_to_all: bool,
+    /// Whether replicas tell each other on the CPU how many tokens they have.
+    pub disable_nccl_for_dp_synchronization: bool,
 }
 
 /// Which steps are replayed from CUDA graphs, and to what size they are padded.
@@ -251,6 +262,8 @@ impl Deployment {
             block_size: settings.block_size,
             custom_all_reduce: settings.custom_all_reduce,
             ngrams: settings.ngrams,
+            naive_all_to_all: settings.naive_all_to_all && engine == Engine::V1Release0_11,
+            disable_nccl_for_dp_synchronization: settings.disable_nccl_for_dp_synchronization,
         })
     }
 }

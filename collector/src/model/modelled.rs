@@ -16,7 +16,21 @@ pub(super) fn check(model: &Model, layout: Layout, settings: Settings) -> Result
 }
 
 impl Deployment {
-    /// Whether the replicas of data parallelism share experts, and so make every pass together.
+    /// Whether the replicas of data parallelism make every pass together: where they share experts, and
+    /// before vLLM 0.20 in any case.
+    pub(super) fn replicas_step_together(&self) -> bool {
+        let always = self.engine == Engine::V1Release0_11 && self.layout.data > 1;
+        always || self.replicas_share_experts()
+    }
+
+    /// Whether they tell each other by NCCL how many tokens they have. With the asynchronous scheduling
+    /// that is the default of 0.20, they do so on the CPU (`config/vllm.py`).
+    pub(super) fn replicas_agree_over_nccl(&self) -> bool {
+        let may = self.engine == Engine::V1Release0_11 && self.layout.data > 1;
+        may && !self.disable_nccl_for_dp_synchronization
+    }
+
+    /// Whether the replicas of data parallelism share experts.
     pub(super) fn replicas_share_experts(&self) -> bool {
         self.layout.data > 1 && self.model.experts.is_some()
     }
@@ -45,12 +59,9 @@ impl Deployment {
 fn refuse_unknown(model: &Model, layout: Layout, engine: Engine) -> Result<(), Refusal> {
     let not_modelled = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
     match engine {
-        Engine::V0 | Engine::V1Release0_8 | Engine::V1Release0_11 if layout.data > 1 => {
-            not_modelled(
-                "before vLLM 0.20 the replicas of data parallelism wait for each other in every step, \
-                 which is not modelled: give --engine vllm-v1 --engine-version 0.20",
-            )
-        }
+        Engine::V0 | Engine::V1Release0_8 if layout.data > 1 => not_modelled(
+            "data parallelism is modelled of vLLM 0.11 and 0.20: give --engine vllm-v1",
+        ),
         Engine::V0 if layout.tensor > 1 && model.architecture.latent_attention() => not_modelled(
             "what V0 broadcasts for a model with latent attention is not modelled: give --engine \
              vllm-v1",

@@ -87,12 +87,19 @@ impl Prediction {
         Ok(Self { deployment, schedule, equations })
     }
 
-    /// What `deployment` sends for `steps`.
-    pub fn of_steps(deployment: Deployment, steps: &[Step]) -> Result<Self, Refusal> {
-        if steps.iter().any(|step| step.drafts > 0) {
+    /// What `deployment` sends for the steps of each of its replicas.
+    pub fn of_steps(deployment: Deployment, replicas: &[Vec<Step>]) -> Result<Self, Refusal> {
+        let expected = deployment.layout.data as usize;
+        if replicas.len() != expected {
+            return Err(Refusal::Setting(format!(
+                "there are steps of {} replicas, where the layout has {expected}: give those of each",
+                replicas.len()
+            )));
+        }
+        if replicas.iter().flatten().any(|step| step.drafts > 0) {
             deployment.accept_drafts()?;
         }
-        let schedule = Schedule::of_steps(&deployment, steps);
+        let schedule = Schedule::of_replicas(&deployment, replicas);
         Ok(Self { deployment, schedule, equations: None })
     }
 
