@@ -3,7 +3,7 @@
 //! Everything here was read in the source of vLLM 0.8.5.post1, 0.11.0, 0.20.0 and 0.32.0, and each rule names
 //! its file. Nothing was fitted to what a run showed.
 
-use super::{Layout, Model, modelled};
+use super::{Layout, Model, Speculation, modelled};
 use std::fmt;
 
 /// An engine of vLLM, by the release whose source was read.
@@ -82,8 +82,8 @@ pub struct Settings {
     pub custom_all_reduce: bool,
     /// Sequence parallelism by vLLM's compiler pass: `pass_config.enable_sp`.
     pub sequence_parallelism: bool,
-    /// Speculative decoding with n-grams, without a draft model.
-    pub ngrams: bool,
+    /// Speculative decoding: who guesses tokens.
+    pub speculation: Option<Speculation>,
     /// `--all2all-backend naive`, which is a way of its own in 0.11 (there `VLLM_ALL2ALL_BACKEND`).
     pub naive_all_to_all: bool,
     /// `--disable-nccl-for-dp-synchronization` (in 0.11 `VLLM_DISABLE_NCCL_FOR_DP_SYNCHRONIZATION=1`): replicas
@@ -103,7 +103,7 @@ impl Settings {
         block_size: 16,
         custom_all_reduce: false,
         sequence_parallelism: false,
-        ngrams: false,
+        speculation: None,
         naive_all_to_all: false,
         disable_nccl_for_dp_synchronization: false,
     };
@@ -132,8 +132,8 @@ pub struct Deployment {
     pub block_size: u64,
     /// Whether small all-reduces go past NCCL.
     pub custom_all_reduce: bool,
-    /// Whether n-grams guess tokens.
-    pub ngrams: bool,
+    /// Who guesses tokens, if anybody does.
+    pub speculation: Option<Speculation>,
     /// Whether experts that replicas share get the tokens by broadcasts.
     pub naive_all_to_all: bool,
     /// Whether replicas tell each other on the CPU how many tokens they have.
@@ -261,7 +261,7 @@ impl Deployment {
             chunked_prefill,
             block_size: settings.block_size,
             custom_all_reduce: settings.custom_all_reduce,
-            ngrams: settings.ngrams,
+            speculation: settings.speculation,
             naive_all_to_all: settings.naive_all_to_all && engine == Engine::V1Release0_11,
             disable_nccl_for_dp_synchronization: settings.disable_nccl_for_dp_synchronization,
         })

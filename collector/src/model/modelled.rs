@@ -34,26 +34,6 @@ impl Deployment {
     pub(super) fn replicas_share_experts(&self) -> bool {
         self.layout.data > 1 && self.model.experts.is_some()
     }
-
-    /// Whether what speculative decoding does is known: with n-grams, that is without a draft model,
-    /// each request has a row of logits for every guess (`v1/worker/gpu_model_runner.py`,
-    /// `_calc_spec_decode_metadata`), and nothing else is sent.
-    pub(super) fn accept_drafts(&self) -> Result<(), Refusal> {
-        let refuse = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
-        match (self.engine, &self.graphs) {
-            _ if !self.ngrams => refuse(
-                "the trace has drafts: give --speculative-method ngram if n-grams made them; the passes \
-                 of a draft model are not modelled",
-            ),
-            (Engine::V0, _) => {
-                refuse("speculative decoding of V0 is not modelled: give --engine vllm-v1")
-            }
-            (_, Some(_)) => refuse(
-                "speculative decoding with CUDA graphs is not modelled: the captured sizes are others",
-            ),
-            (_, None) => Ok(()),
-        }
-    }
 }
 
 fn refuse_unknown(model: &Model, layout: Layout, engine: Engine) -> Result<(), Refusal> {
@@ -134,10 +114,6 @@ mod tests {
     use super::*;
     use crate::model::presets::preset;
 
-    fn deployment(settings: Settings) -> Result<Deployment, Refusal> {
-        Deployment::new(preset("llama-3.1-8b").unwrap(), Layout::new(2, 1), settings)
-    }
-
     #[test]
     fn sequence_parallelism_is_refused_unless_vllm_turns_it_off() {
         let with = |engine, hidden_size| {
@@ -148,20 +124,6 @@ mod tests {
         assert!(with(Engine::V1Release0_20, 4096).is_ok());
         for refused in [with(Engine::V1Release0_20, 8192), with(Engine::V1Release0_11, 4096)] {
             assert!(refused.unwrap_err().to_string().contains("sequence parallelism"));
-        }
-    }
-
-    #[test]
-    fn drafts_are_accepted_of_ngrams_in_eager_v1_alone() {
-        let with = |settings| deployment(settings).unwrap().accept_drafts();
-        let ngrams = Settings { engine: Engine::V1Release0_11, ngrams: true, ..Settings::PAPER };
-        assert!(with(ngrams).is_ok());
-        for refused in [
-            Settings { ngrams: false, ..ngrams },
-            Settings { cuda_graphs: true, ..ngrams },
-            Settings { engine: Engine::V0, ..ngrams },
-        ] {
-            assert!(with(refused).is_err());
         }
     }
 }

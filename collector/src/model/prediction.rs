@@ -68,7 +68,7 @@ pub struct Totals {
 impl Prediction {
     /// What `deployment` sends for `requests` that arrive at once.
     pub fn of_requests(deployment: Deployment, requests: &[Request]) -> Result<Self, Refusal> {
-        if deployment.ngrams {
+        if deployment.speculation.is_some() {
             return Err(Refusal::NotModelled(
                 "with speculative decoding the steps depend on the text: give them with --trace"
                     .to_owned(),
@@ -96,7 +96,8 @@ impl Prediction {
                 replicas.len()
             )));
         }
-        if replicas.iter().flatten().any(|step| step.drafts > 0) {
+        let drafts = replicas.iter().flatten().any(|step| step.drafts > 0);
+        if drafts || deployment.speculation.is_some() {
             deployment.accept_drafts()?;
         }
         let schedule = Schedule::of_replicas(&deployment, replicas);

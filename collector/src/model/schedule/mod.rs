@@ -3,9 +3,11 @@
 //! - [`forward`]: what one pass through the model sends;
 //! - [`replicas`]: passes that the replicas of data parallelism make together;
 //! - [`experts`]: what the experts of a layer send, where replicas share them;
+//! - [`drafts`]: passes of a draft model behind each step;
 //! - [`metadata`]: what V0 broadcasts before each step;
 //! - [`startup`]: what happens before the first request.
 
+mod drafts;
 mod experts;
 mod forward;
 mod metadata;
@@ -210,6 +212,7 @@ impl Schedule {
             return;
         }
         forward.logits(self, rows);
+        forward.draft(self, step.sequences());
         let samples = step.sampled() > 0;
         if deployment.engine.broadcasts_sampled_tokens() && samples {
             forward.sampled_tokens(self, step.sequences());

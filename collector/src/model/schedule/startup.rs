@@ -37,6 +37,7 @@ pub(super) fn start(schedule: &mut Schedule, deployment: &Deployment, replica: u
         profile.agree(schedule, stage, 1);
         profile.layers(schedule, stage, 1);
     }
+    profile.draft_without_requests(schedule);
     let sequences = deployment.max_num_seqs.min(deployment.max_num_batched_tokens);
     profile.logits(schedule, sequences);
     // What is captured is not sent; the passes before each capture are, and before every capture
@@ -58,6 +59,7 @@ pub(super) fn start(schedule: &mut Schedule, deployment: &Deployment, replica: u
         let sampler = forward(deployment, replica, &tokens);
         sampler.agree(schedule, sampler.last_stage(), 1);
         sampler.layers(schedule, sampler.last_stage(), 1);
+        sampler.draft_without_requests(schedule);
         sampler.logits(schedule, sequences);
     }
 }
