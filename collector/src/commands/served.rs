@@ -1,6 +1,7 @@
 //! The options that say what is served, where and to whom: shared by the commands that predict.
 
 use super::engine_options::{EngineOptions, ModelOptions};
+use crate::model::advice::{self, Advice, Cluster, Load};
 use crate::model::{
     Deployment, Layout, Model, Prediction, Request, Scheduled, Settings, Step, Trace,
 };
@@ -111,25 +112,11 @@ impl Served {
     /// The prediction for the one layout that is asked for, or where none is, for the one that was
     /// `seen`; with those that it is compared to.
     pub(super) fn beside(&self, seen: Option<Layout>) -> anyhow::Result<Beside> {
-        let layouts = self.layouts()?;
-        let [asked] = layouts.as_slice() else {
-            bail!("what was seen has one layout: give --tp, --pp and --dp one size each");
-        };
-        let one_rank = asked.ranks() == 1;
-        let seen = seen.map(|seen| Layout { expert_parallel: self.ep, ..seen });
-        let layout = seen.filter(|_| one_rank).unwrap_or(*asked);
+        let (layout, others) = self.beside_layouts(seen)?;
         let mut predictor = Predictor::new(self)?;
         let prediction = predictor.predict(layout).context(layout.to_string())?;
-        let as_many = (1..=layout.ranks()).filter(|tensor| layout.ranks().is_multiple_of(*tensor));
-        let as_many = as_many.rev().map(|tensor| Layout {
-            tensor,
-            pipeline: layout.ranks() / tensor,
-            data: 1,
-            expert_parallel: layout.expert_parallel,
-        });
         // A layout that vLLM refuses is no choice.
-        let others = as_many.filter(|other| *other != layout);
-        let others = others.filter_map(|other| predictor.predict(other).ok()).collect();
+        let others = others.into_iter().filter_map(|other| predictor.predict(other).ok()).collect();
         let mut longer = Vec::new();
         if let Workload::Requests(requests) = &predictor.workload
             && let [one] = requests.as_slice()
@@ -143,6 +130,47 @@ impl Served {
             }
         }
         Ok(Beside { prediction, others, longer })
+    }
+
+    /// What the layout that ran, and others with as many ranks, are predicted to take on `cluster`; the
+    /// one that ran first.
+    pub(super) fn advice(
+        &self,
+        seen: Option<Layout>,
+        cluster: &Cluster,
+    ) -> anyhow::Result<Vec<Advice>> {
+        let (Some(prompt), Some(output)) = (self.prompt, self.output) else {
+            bail!("times are predicted of requests that are alike: give --prompt and --output");
+        };
+        let load = Load::Concurrent(self.concurrent as u64);
+        let workload = advice::Workload { prompt, output, load, first: false };
+        let (model, settings) = (self.model.described()?, self.engine.settings()?);
+        let (layout, others) = self.beside_layouts(seen)?;
+        let advise = |layout| advice::advise(&model, layout, settings, cluster, &workload);
+        let mut advice = vec![advise(layout).context(layout.to_string())?];
+        // A layout that vLLM refuses, or that the cluster is too small for, is no choice.
+        advice.extend(others.into_iter().filter_map(|other| advise(other).ok()));
+        Ok(advice)
+    }
+
+    /// The one layout that is asked for, or where none is, the one that was `seen`; and the others of
+    /// tensor and pipeline parallelism with as many ranks.
+    fn beside_layouts(&self, seen: Option<Layout>) -> anyhow::Result<(Layout, Vec<Layout>)> {
+        let layouts = self.layouts()?;
+        let [asked] = layouts.as_slice() else {
+            bail!("what was seen has one layout: give --tp, --pp and --dp one size each");
+        };
+        let one_rank = asked.ranks() == 1;
+        let seen = seen.map(|seen| Layout { expert_parallel: self.ep, ..seen });
+        let layout = seen.filter(|_| one_rank).unwrap_or(*asked);
+        let as_many = (1..=layout.ranks()).filter(|tensor| layout.ranks().is_multiple_of(*tensor));
+        let as_many = as_many.rev().map(|tensor| Layout {
+            tensor,
+            pipeline: layout.ranks() / tensor,
+            data: 1,
+            expert_parallel: layout.expert_parallel,
+        });
+        Ok((layout, as_many.filter(|other| *other != layout).collect()))
     }
 
     /// The workload, in a few words.

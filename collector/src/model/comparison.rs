@@ -9,7 +9,7 @@ use super::schedule::custom_all_reduce_takes;
 use super::{Call, Path, Phase, Prediction};
 use crate::outputs::rows::Row as Seen;
 use nccltap_proto::Operation;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -28,7 +28,7 @@ pub struct Comparison {
 }
 
 /// One kind of operation at the ranks that do it alike.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Row {
     /// What holds of it.
     pub verdict: Verdict,
@@ -52,7 +52,7 @@ pub struct Row {
 }
 
 /// How a row came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Exactly as many as predicted, at every rank.

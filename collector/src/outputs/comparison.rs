@@ -25,15 +25,8 @@ pub fn text(comparison: &Comparison, prediction: &Prediction, all: bool) -> Stri
         comparison.rows.iter().filter(|row| all || row.verdict != Verdict::Equal).collect();
     if !shown.is_empty() {
         text.push('\n');
-        let head =
-            ["stage", "ranks", "phase", "op", "dtype", "elements", "predicted", "seen", "off", ""];
-        const RIGHT: [bool; 10] = [true, false, false, false, false, true, true, true, true, false];
-        write_table(
-            &mut text,
-            head,
-            &RIGHT,
-            shown.iter().take(SHOWN).map(|row| line(row)).collect(),
-        );
+        let cells = shown.iter().take(SHOWN).map(|row| cells(row)).collect();
+        write_table(&mut text, HEAD.map(|(name, _)| name), &HEAD.map(|(_, right)| right), cells);
         if shown.len() > SHOWN {
             let _ = writeln!(text, "  and {} more", grouped((shown.len() - SHOWN) as u64));
         }
@@ -51,7 +44,22 @@ pub fn text(comparison: &Comparison, prediction: &Prediction, all: bool) -> Stri
     text
 }
 
-fn line(row: &Row) -> [String; 10] {
+/// The columns of a row, and which of them are numbers.
+pub(super) const HEAD: [(&str, bool); 10] = [
+    ("stage", true),
+    ("ranks", false),
+    ("phase", false),
+    ("op", false),
+    ("dtype", false),
+    ("elements", true),
+    ("predicted", true),
+    ("seen", true),
+    ("off", true),
+    ("", false),
+];
+
+/// A row in these columns.
+pub(super) fn cells(row: &Row) -> [String; 10] {
     let (fewest, most) = row.seen;
     let seen = match fewest == most {
         true => grouped(most),

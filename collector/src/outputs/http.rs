@@ -197,7 +197,7 @@ async fn report(State(shared): State<Shared>, Query(query): Query<ReportQuery>) 
         None => {
             let source = "this collector".to_owned();
             let summary = summary(&shared.collector);
-            render(&Report { source, summary, compared: None }, format)
+            render(&Report { source, summary, compared: None, serving: None }, format)
         }
     });
     match text.await {
