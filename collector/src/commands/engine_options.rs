@@ -85,6 +85,10 @@ pub(super) struct EngineOptions {
     #[arg(long)]
     enable_sp: bool,
 
+    /// As given to vLLM in pass_config: from how many tokens on [default: by the size of the model]
+    #[arg(long, value_name = "TOKENS", requires = "enable_sp")]
+    sp_min_token_num: Option<u64>,
+
     /// As given to vLLM 0.20 (in 0.11 VLLM_ALL2ALL_BACKEND): how tokens reach experts that replicas share
     #[arg(long, value_enum, value_name = "BACKEND", default_value_t = AllToAll::AllgatherReducescatter)]
     all2all_backend: AllToAll,
@@ -161,6 +165,7 @@ impl EngineOptions {
             block_size: self.block_size,
             custom_all_reduce: self.custom_all_reduce,
             sequence_parallelism: self.enable_sp,
+            sp_min_token_num: self.sp_min_token_num,
             speculation: self.speculation()?,
             naive_all_to_all: self.all2all_backend == AllToAll::Naive,
             disable_nccl_for_dp_synchronization: self.disable_nccl_for_dp_synchronization,

@@ -26,6 +26,7 @@ mod prediction;
 pub mod presets;
 mod schedule;
 mod scheduler;
+mod sequence_parallelism;
 mod speculation;
 mod trace;
 mod workload;

@@ -5,7 +5,6 @@ use super::{Architecture, Deployment, Engine, Layout, Model, Refusal, Settings};
 /// Whether the schedule of `model` in `layout` with `settings` is known.
 pub(super) fn check(model: &Model, layout: Layout, settings: Settings) -> Result<(), Refusal> {
     refuse_unknown(model, layout, settings.engine)?;
-    refuse_passes(model, settings)?;
     match settings.engine == Engine::V1Release0_32 && settings.cuda_graphs {
         true => Err(Refusal::NotModelled(
             "of vLLM 0.32 eager mode alone is modelled: give --engine-version 0.20 for CUDA graphs"
@@ -59,24 +58,6 @@ fn refuse_unknown(model: &Model, layout: Layout, engine: Engine) -> Result<(), R
     }
 }
 
-/// vLLM 0.20 turns sequence parallelism off for models that are less wide, on the H100
-/// (`sequence_parallelism.py`, `SP_MIN_HIDDEN_SIZE`).
-const NARROWEST_WITH_SEQUENCE_PARALLELISM: u64 = 8192;
-
-/// Sequence parallelism is known as far as vLLM turns it off by itself.
-fn refuse_passes(model: &Model, settings: Settings) -> Result<(), Refusal> {
-    let off = settings.engine == Engine::V1Release0_20
-        && model.hidden_size < NARROWEST_WITH_SEQUENCE_PARALLELISM;
-    match settings.sequence_parallelism && !off {
-        true => Err(Refusal::NotModelled(
-            "sequence parallelism by vLLM's compiler pass is not modelled; vLLM 0.20 turns it off for a \
-             hidden size below 8192"
-                .to_owned(),
-        )),
-        false => Ok(()),
-    }
-}
-
 /// Whether it is known what experts send that replicas share.
 fn shared_experts(model: &Model, layout: Layout) -> Result<(), Refusal> {
     let not_modelled = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
@@ -106,24 +87,5 @@ fn shared_experts(model: &Model, layout: Layout) -> Result<(), Refusal> {
         )
     } else {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::presets::preset;
-
-    #[test]
-    fn sequence_parallelism_is_refused_unless_vllm_turns_it_off() {
-        let with = |engine, hidden_size| {
-            let model = Model { hidden_size, ..preset("llama-3.1-8b").unwrap() };
-            let settings = Settings { engine, sequence_parallelism: true, ..Settings::PAPER };
-            Deployment::new(model, Layout::new(2, 1), settings)
-        };
-        assert!(with(Engine::V1Release0_20, 4096).is_ok());
-        for refused in [with(Engine::V1Release0_20, 8192), with(Engine::V1Release0_11, 4096)] {
-            assert!(refused.unwrap_err().to_string().contains("sequence parallelism"));
-        }
     }
 }

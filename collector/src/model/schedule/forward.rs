@@ -73,8 +73,19 @@ impl Forward<'_> {
         let layers = layers.get(stage as usize).copied().unwrap_or(0);
         // Experts that are shared with other replicas sum their output up by themselves.
         let count = ALL_REDUCES_PER_LAYER * layers - shared + u64::from(stage == 0);
-        let call = self.all_reduce(self.tokens(), self.deployment.model.hidden_size);
-        schedule.add(self.ranks(stage, Part::Every), call, count * times);
+        let (ranks, hidden) = (self.ranks(stage, Part::Every), self.deployment.model.hidden_size);
+        let tokens = self.tokens();
+        if self.deployment.sequence_parallel_from.is_some_and(|from| tokens >= from) {
+            let share = tokens.div_ceil(layout.tensor.into());
+            for (operation, rows) in
+                [(Operation::ReduceScatter, share), (Operation::AllGather, tokens)]
+            {
+                let call = self.tensor_parallel(operation, share * hidden, vec![rows, hidden]);
+                schedule.add(ranks, call, count * times);
+            }
+            return;
+        }
+        schedule.add(ranks, self.all_reduce(tokens, hidden), count * times);
     }
 
     /// An all-reduce of activations, `hidden` wide, by the way that it takes.

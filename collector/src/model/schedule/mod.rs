@@ -170,7 +170,7 @@ impl Schedule {
     fn serve(&mut self, deployment: &Deployment, replica: u32, steps: &[Step]) {
         startup::start(self, deployment, replica);
         for step in steps.iter().filter(|step| step.phase() != Phase::Idle) {
-            let tokens = replayed_at(deployment, step).unwrap_or(step.tokens());
+            let tokens = replayed_at(deployment, step).unwrap_or_else(|| padded(deployment, step));
             self.step(deployment, replica, step, &[tokens]);
         }
     }
@@ -244,6 +244,15 @@ fn replayed_at(deployment: &Deployment, step: &Step) -> Option<u64> {
         }
     }
     graphs.padded(step.tokens())
+}
+
+/// Tokens of a step that is not replayed: with sequence parallelism all ranks get as many
+/// (`v1/worker/gpu_model_runner.py`, `_pad_for_sequence_parallelism`).
+fn padded(deployment: &Deployment, step: &Step) -> u64 {
+    match deployment.sequence_parallel_from {
+        Some(_) => step.tokens().next_multiple_of(u64::from(deployment.layout.tensor)),
+        None => step.tokens(),
+    }
 }
 
 impl Engine {

@@ -86,7 +86,9 @@ fn warm_ups(deployment: &Deployment) -> BTreeMap<u64, u64> {
             run(&whole, 1);
         }
         Engine::V1Release0_20 | Engine::V1Release0_32 => {
-            for sizes in [&graphs.sizes, &whole] {
+            let kinds =
+                if graphs.whole_alone { vec![&graphs.sizes] } else { vec![&graphs.sizes, &whole] };
+            for sizes in kinds {
                 run(sizes, 1);
                 run(&largest(sizes), 1);
             }
