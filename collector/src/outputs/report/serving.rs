@@ -60,7 +60,7 @@ pub struct Times {
 
 /// The columns of [`Level::cells`], and which of them are numbers.
 pub const LEVELS: [(&str, bool); 5] =
-    [("", false), ("requests", true), ("mean", true), ("p50", true), ("p99", true)];
+    [("", false), ("count", true), ("mean", true), ("p50", true), ("p99", true)];
 
 /// The columns of [`Serving::cells`], and which of them are numbers.
 pub const PREDICTED_LEVELS: [(&str, bool); 5] =

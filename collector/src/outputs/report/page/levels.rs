@@ -28,8 +28,11 @@ pub(super) fn levels(serving: &Serving) -> Markup {
                         (plot(serving, predicted_by, at, name, of).markup())
                     }
                 }
+                figure {
+                    figcaption { "The same in numbers" }
+                    (table(PREDICTED_LEVELS, &predicted))
+                }
             }
-            (table(PREDICTED_LEVELS, &predicted))
             p.quiet {
                 "Predicted by " code { "nccltap advise" } " on " (predicted_by.cluster) ", of layouts with as many                  ranks. Times are a model without the host and so a lower bound; measured is the mean."
             }
