@@ -7,8 +7,11 @@ use crate::outputs::report::serving::{
 };
 use maud::{Markup, html};
 
-/// A time of a layout, by its name.
-const TIMES: [(&str, fn(&Times) -> f64); 3] =
+/// One of the times of a layout.
+type Of = fn(&Times) -> f64;
+
+/// The times of a layout, by their names.
+const TIMES: [(&str, Of); 3] =
     [("TTFT", |times| times.ttft), ("TPOT", |times| times.tpot), ("E2E", |times| times.e2e)];
 
 pub(super) fn levels(serving: &Serving) -> Markup {
@@ -40,13 +43,7 @@ pub(super) fn levels(serving: &Serving) -> Markup {
     }
 }
 
-fn plot(
-    serving: &Serving,
-    predicted: &Predicted,
-    at: usize,
-    name: &str,
-    of: fn(&Times) -> f64,
-) -> Bars {
+fn plot(serving: &Serving, predicted: &Predicted, at: usize, name: &str, of: Of) -> Bars {
     let mean = serving.measured.get(at).and_then(|level| level.mean);
     let mark = |layout: &str, what: &str, seconds: Option<f64>| Mark {
         value: seconds.unwrap_or(0.0) * 1e6,
