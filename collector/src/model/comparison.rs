@@ -8,7 +8,7 @@
 use super::schedule::custom_all_reduce_takes;
 use super::{Call, Path, Phase, Prediction};
 use crate::outputs::rows::Row as Seen;
-use nccltap_proto::Operation;
+use nccltap_proto::{Datatype, Operation};
 use serde::{Deserialize, Serialize};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,6 +25,18 @@ pub struct Comparison {
     pub without_place: Vec<String>,
     /// Ranks of the layout that no process takes.
     pub without_process: u32,
+    /// Message bytes of all ranks.
+    pub volume: Volume,
+}
+
+/// Message bytes of all ranks, without those known to be of start-up. They hardly depend on when requests
+/// arrive, where counts do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// Predicted.
+    pub predicted: u64,
+    /// Seen.
+    pub seen: u64,
 }
 
 /// One kind of operation at the ranks that do it alike.
@@ -208,7 +220,21 @@ pub fn compare(prediction: &Prediction, seen: &[Seen]) -> Comparison {
     }
     let taken = places.iter().flatten().count() as u32;
     let ranks: u32 = classes.iter().map(|class| class.ranks.len() as u32).sum();
-    Comparison { rows, without_place, without_process: ranks - taken }
+    let predicted = classes.iter().map(|class| bytes(&class.counts) * class.ranks.len() as u128);
+    let seen = processes.iter().map(|(_, counts)| bytes(counts));
+    let saturated = |bytes: u128| u64::try_from(bytes).unwrap_or(u64::MAX);
+    let volume = Volume { predicted: saturated(predicted.sum()), seen: saturated(seen.sum()) };
+    Comparison { rows, without_place, without_process: ranks - taken, volume }
+}
+
+fn bytes(counts: &Counts) -> u128 {
+    let size = |kind: &Kind| {
+        let datatype = Datatype::ALL.iter().find(|datatype| datatype.name() == kind.dtype);
+        let size = datatype.map_or(0, |datatype| datatype.size());
+        u128::from(size) * u128::from(kind.elements.unwrap_or(0))
+    };
+    let serving = counts.iter().filter(|((_, phase), _)| *phase != Phase::Startup.name());
+    serving.map(|((kind, _), count)| size(kind) * u128::from(*count)).sum()
 }
 
 impl Comparison {

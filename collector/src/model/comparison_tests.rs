@@ -193,3 +193,26 @@ fn passes_of_an_idle_replica_are_compared_together_with_start_up() {
     idle.count += 1;
     assert!(!compare(&prediction, &rows).agrees());
 }
+
+/// In V1 the first of several requests is often computed alone: the counts are others, the bytes hardly.
+#[test]
+fn the_volume_hardly_depends_on_when_requests_arrive() {
+    let model = preset("llama-3.1-8b").unwrap();
+    let settings = Settings { engine: Engine::V1Release0_20, ..Settings::PAPER };
+    let deployment = Deployment::new(model, Layout::new(2, 1), settings).unwrap();
+    let of = |late: u64| {
+        let requests = (0..64).map(|number| Request {
+            prompt: 16 + 23 * number,
+            output: 16 + number,
+            cached: 0,
+            arrives: number * late,
+        });
+        Prediction::of_requests(deployment.clone(), &requests.collect::<Vec<_>>()).unwrap()
+    };
+    let (at_once, one_by_one) = (of(0), of(3));
+    let comparison = compare(&at_once, &report(&one_by_one, true));
+    assert!(!comparison.agrees());
+    let Volume { predicted, seen } = comparison.volume;
+    assert!(predicted.abs_diff(seen) * 1000 < predicted, "{predicted} and {seen}");
+    assert_eq!(compare(&at_once, &report(&at_once, true)).volume.seen, predicted);
+}

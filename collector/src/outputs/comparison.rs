@@ -1,8 +1,8 @@
 //! What was seen against what was predicted, for people.
 
-use super::text::{grouped, write_table};
+use super::text::{grouped, size, write_table};
 use crate::model::Prediction;
-use crate::model::comparison::{Comparison, Row, Verdict};
+use crate::model::comparison::{Comparison, Row, Verdict, Volume};
 use std::fmt::Write;
 
 /// Most rows that are printed; the rest are counted.
@@ -31,6 +31,16 @@ pub fn text(comparison: &Comparison, prediction: &Prediction, all: bool) -> Stri
             let _ = writeln!(text, "  and {} more", grouped((shown.len() - SHOWN) as u64));
         }
         text.push('\n');
+    }
+    let Volume { predicted, seen } = comparison.volume;
+    if predicted != seen && predicted > 0 {
+        let off = (seen as f64 / predicted as f64 - 1.0) * 100.0;
+        let _ = writeln!(
+            text,
+            "Message bytes of all ranks: {} predicted, {} seen, {off:+.3} %.",
+            size(predicted),
+            size(seen)
+        );
     }
     for remark in remarks(comparison) {
         text.push_str(&remark);
