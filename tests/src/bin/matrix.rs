@@ -85,7 +85,11 @@ fn check(wanted: &[String]) -> bool {
 }
 
 fn say_prediction(verdict: &Verdict) {
-    let mark = if verdict.is_as_predicted() { "predicted" } else { "OFF      " };
+    let mark = match (&verdict.prediction, verdict.is_as_predicted()) {
+        (Some(Ok(_)), true) => "predicted",
+        (Some(Ok(_)), false) => "OFF      ",
+        _ => "unknown  ",
+    };
     println!("{mark} {}: {}", verdict.row, verdict.prediction_in_words());
     if let Some(Ok(predicted)) = &verdict.prediction {
         print!("{}", predicted.differences);
