@@ -43,7 +43,7 @@
 //! | steps of a process that wait for another pipeline stage, or are remembered for it per link | 4,096 ([`steps::WAITING_STEPS`]) | the oldest is unknown |
 //! | groups and links that processes know of each other | 65,536 and 4,096 | not joined: unknown |
 //! | sizes that an engine captures into graphs | 1,024 | no padding is known |
-//! | series of operations in the metrics | 4,096 ([`outputs::prometheus::samples::SERIES`]) | summed as `other` |
+//! | series of operations in the metrics | 4,096 ([`outputs::prometheus::continuity::SERIES`]) | summed as `other` |
 //! | a recording | 16 GiB ([`recording::DEFAULT_LIMIT`], `--record-limit`) | it stops, and every report says so |
 //! | a ring file that is read | 4 GiB ([`recovery::file::LARGEST_FILE`]) | left alone, and said so |
 #![forbid(unsafe_code)]

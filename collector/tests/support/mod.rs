@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 pub mod engine;
+pub mod promtool;
 pub mod ring;
 
 use nccltap_proto::record::{NO_PEER, Record};
