@@ -1,14 +1,12 @@
-//! `nccltap_prediction_ratio`, and the rules that alert on it.
+//! `nccltap_prediction_ratio`. The rules that alert on it: `deploy.rs`.
 #![allow(missing_docs)]
 
 mod support;
 
-use nccltap_collector::outputs::prometheus::table::{Kind, Metric};
 use nccltap_proto::Function::{ncclAllReduce, ncclReduceScatter};
 use nccltap_proto::record::Record;
-use std::path::Path;
 use support::engine::{OUTPUT, record, record_with};
-use support::{Collector, nccltap, promtool};
+use support::{Collector, nccltap};
 
 const SERVED: [&str; 8] =
     ["--model", "llama-3.1-8b", "--tp", "2", "--pp", "2", "--max-model-len", "2048"];
@@ -128,40 +126,5 @@ fn a_model_without_a_layout_and_a_layout_without_a_model_are_refused() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(why), "{said}");
-    }
-}
-
-fn rules() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/prometheus"))
-}
-
-#[test]
-fn the_rules_name_metrics_and_labels_that_there_are() {
-    let text = std::fs::read_to_string(rules().join("rules.yml")).unwrap();
-    let words = || text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let named: std::collections::BTreeSet<_> =
-        words().filter(|word| word.starts_with("nccltap_")).collect();
-    assert!(named.len() > 3, "{named:?}");
-    for name in named {
-        let is = |metric: &&Metric| {
-            let suffix = if metric.kind() == Kind::Counter { "_total" } else { "" };
-            format!("{}{suffix}", metric.name()) == name
-        };
-        assert!(Metric::ALL.iter().any(|metric| is(&metric)), "{name} is no metric");
-    }
-    let labels = text.match_indices("$labels.").map(|(at, found)| &text[at + found.len()..]);
-    for label in
-        labels.map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap())
-    {
-        let known = |metric: &Metric| metric.labels().iter().any(|known| known.name == label);
-        assert!(known(&Metric::ComparedOperations), "{label}");
-    }
-}
-
-#[test]
-fn the_rules_alert_on_drift_and_on_nothing_else() {
-    let arguments = ["test", "rules", "rules_test.yml"];
-    if let Some(said) = promtool::say_in(rules(), &arguments, b"") {
-        assert!(said.contains("SUCCESS"), "{said}");
     }
 }
