@@ -44,15 +44,13 @@ fn rules_and_dashboard_name_metrics_that_there_are() {
 fn rules_and_dashboard_use_labels_that_there_are() {
     // Of Prometheus itself, of a rule, and of the dashboard's annotation.
     let others = ["instance", "le", "what", "alertname", "alertstate"];
-    let is_known = |label: &str| {
-        LABELS.iter().any(|known| known.name == label) || others.contains(&label)
-    };
+    let is_known =
+        |label: &str| LABELS.iter().any(|known| known.name == label) || others.contains(&label);
     let word = |text: &str| -> String {
         text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
     };
     let rules = read("prometheus/rules.yml");
-    let mut used: Vec<String> =
-        rules.split("$labels.").skip(1).map(word).collect();
+    let mut used: Vec<String> = rules.split("$labels.").skip(1).map(word).collect();
     let dashboard = read("grafana/nccltap.json");
     used.extend(dashboard.split("{{").skip(1).map(word));
     assert!(used.len() > 20, "{used:?}");
@@ -98,7 +96,10 @@ fn the_panels_of_the_dashboard_have_titles_descriptions_and_places_of_their_own(
     for panel in panels {
         let title = panel["title"].as_str().unwrap();
         assert!(titles.insert(title) && ids.insert(panel["id"].as_u64().unwrap()), "{title} twice");
-        assert!(panel["type"] == "row" || panel["description"].as_str().unwrap().len() > 5, "{title}");
+        assert!(
+            panel["type"] == "row" || panel["description"].as_str().unwrap().len() > 5,
+            "{title}"
+        );
         for x in number(panel, "x")..number(panel, "x") + number(panel, "w") {
             for y in number(panel, "y")..number(panel, "y") + number(panel, "h") {
                 assert!(x < 24 && taken.insert((x, y)), "{title} lies over another panel");

@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod doctor;
 mod engine_options;
+mod export;
 mod predict;
 mod recover;
 mod rehearse;
@@ -34,6 +35,7 @@ enum Command {
     Serve(serve::Serve),
     Run(run::Run),
     Report(report::Report),
+    Export(export::Export),
     Predict(predict::Predict),
     Check(check::Check),
     Advise(advise::Advise),
@@ -55,6 +57,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Run(run) => run.run(),
             Command::Report(report) => report.run(),
+            Command::Export(export) => export.run(),
             Command::Predict(predict) => predict.run(),
             Command::Check(check) => check.run(),
             Command::Advise(advise) => advise.run(),

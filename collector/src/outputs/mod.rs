@@ -7,10 +7,12 @@
 //! - [`prediction`]: what should be seen, and [`comparison`]: what was, against it;
 //! - [`advice`]: which layout to take;
 //! - [`prometheus`][]: metrics;
+//! - [`export`]: single operations, as Parquet or as a trace;
 //! - [`http`]: all of it by HTTP.
 
 pub mod advice;
 pub mod comparison;
+pub mod export;
 pub mod http;
 pub mod prediction;
 pub mod processes;
