@@ -8,12 +8,14 @@
 //! - [`advice`]: which layout to take;
 //! - [`prometheus`][]: metrics;
 //! - [`export`]: single operations, as Parquet or as a trace;
+//! - [`otlp`]: the same metrics, pushed;
 //! - [`http`]: all of it by HTTP.
 
 pub mod advice;
 pub mod comparison;
 pub mod export;
 pub mod http;
+pub mod otlp;
 pub mod prediction;
 pub mod processes;
 pub mod prometheus;
