@@ -30,7 +30,7 @@ fn names(metric: Metric) -> Vec<String> {
 #[test]
 fn rules_and_dashboard_name_metrics_that_there_are() {
     let known: BTreeSet<String> = Metric::ALL.iter().flat_map(|metric| names(*metric)).collect();
-    for (path, least) in [("prometheus/rules.yml", 10), ("grafana/nccltap.json", 15)] {
+    for (path, least) in [("prometheus/rules.yml", 10), ("prometheus/aggregate.yml", 5), ("grafana/nccltap.json", 15)] {
         let text = read(path);
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let named: BTreeSet<_> = words.filter(|word| word.starts_with("nccltap_")).collect();
@@ -79,10 +79,14 @@ fn the_rules_alert_when_they_must_and_on_nothing_else() {
 }
 
 #[test]
-fn promtool_takes_the_configuration() {
+fn promtool_takes_the_configuration_and_the_sums() {
     let arguments = ["check", "config", "prometheus.yml"];
     if let Some(said) = promtool::say_in(&deployed("prometheus"), &arguments, b"") {
         assert!(said.contains("15 rules found"), "{said}");
+    }
+    let arguments = ["check", "rules", "aggregate.yml"];
+    if let Some(said) = promtool::say_in(&deployed("prometheus"), &arguments, b"") {
+        assert!(said.contains("5 rules found"), "{said}");
     }
 }
 

@@ -10,6 +10,9 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
+/// Numbers of threads that each process has: more than it can have communicators.
+const THREADS: u32 = 1 << 16;
+
 /// Writes operations as a trace.
 #[derive(Debug)]
 pub struct Writer<W> {
@@ -70,7 +73,7 @@ impl<W: Write> Writer<W> {
             return Ok(());
         };
         let who = &operation.who;
-        let thread = operation.group.as_ref().map_or(0, |group| group.id + 1);
+        let thread = thread(who, operation.group.as_deref());
         self.name(who, operation.group.as_deref(), thread)?;
         let origin = *self.origin.get_or_insert(start);
         let microseconds = |ns: i128| ns as f64 / 1e3;
@@ -152,4 +155,11 @@ impl<W: Write> Writer<W> {
         serde_json::to_writer(&mut self.to, event)?;
         Ok(())
     }
+}
+
+/// The number of a group's thread: of no other group in the trace, and no process' number, since a thread with that
+/// would be its main one.
+fn thread(who: &Who, group: Option<&Member>) -> u32 {
+    let of_process = group.map_or(0, |group| group.id.saturating_add(1) % THREADS);
+    who.number.saturating_mul(THREADS).saturating_add(of_process)
 }
