@@ -30,7 +30,11 @@ fn names(metric: Metric) -> Vec<String> {
 #[test]
 fn rules_and_dashboard_name_metrics_that_there_are() {
     let known: BTreeSet<String> = Metric::ALL.iter().flat_map(|metric| names(*metric)).collect();
-    for (path, least) in [("prometheus/rules.yml", 10), ("prometheus/aggregate.yml", 5), ("grafana/nccltap.json", 15)] {
+    for (path, least) in [
+        ("prometheus/rules.yml", 10),
+        ("prometheus/aggregate.yml", 5),
+        ("grafana/nccltap.json", 15),
+    ] {
         let text = read(path);
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let named: BTreeSet<_> = words.filter(|word| word.starts_with("nccltap_")).collect();

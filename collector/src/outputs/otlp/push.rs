@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 
 /// How long a push may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,11 +22,11 @@ const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where metrics are pushed to.
 #[derive(Clone, Debug)]
-pub struct Receiver(Endpoint);
+pub struct Receiver(Uri);
 
 impl fmt::Display for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.uri())
+        write!(f, "{}", self.0)
     }
 }
 
@@ -45,9 +45,7 @@ impl FromStr for Receiver {
                 "a receiver of OTLP over gRPC is http://HOST:PORT, usually port 4317".to_owned()
             );
         }
-        let endpoint = Endpoint::from_shared(text.to_owned())
-            .map_err(|error| format!("this is no address: {error}"))?;
-        Ok(Self(endpoint.connect_timeout(PATIENCE).timeout(PATIENCE)))
+        text.parse().map(Self).map_err(|error| format!("this is no address: {error}"))
     }
 }
 
@@ -70,7 +68,9 @@ impl fmt::Debug for Push {
 impl Push {
     /// Metrics of `collector`, held against what is `expected` of it. Called within a runtime.
     pub fn new(collector: Arc<Collector>, expected: Option<Expected>, receiver: Receiver) -> Self {
-        let client = MetricsServiceClient::new(receiver.0.connect_lazy());
+        let endpoint = Endpoint::from(receiver.0.clone());
+        let endpoint = endpoint.connect_timeout(PATIENCE).timeout(PATIENCE);
+        let client = MetricsServiceClient::new(endpoint.connect_lazy());
         let state = Some((Continuity::default(), Requests::new(now_ns())));
         Self { collector, expected, receiver, state, client, failed: 0 }
     }
