@@ -14,6 +14,7 @@ mod run;
 mod serve;
 mod served;
 mod signals;
+mod top;
 
 use crate::client::Target;
 use anyhow::Context;
@@ -36,6 +37,7 @@ enum Command {
     Run(run::Run),
     Report(report::Report),
     Export(export::Export),
+    Top(top::Top),
     Predict(predict::Predict),
     Check(check::Check),
     Advise(advise::Advise),
@@ -58,6 +60,7 @@ impl Cli {
             Command::Run(run) => run.run(),
             Command::Report(report) => report.run(),
             Command::Export(export) => export.run(),
+            Command::Top(top) => top.run(),
             Command::Predict(predict) => predict.run(),
             Command::Check(check) => check.run(),
             Command::Advise(advise) => advise.run(),

@@ -8,7 +8,7 @@ pub mod continuity;
 pub mod expected;
 mod format;
 mod native;
-mod prediction;
+pub(super) mod prediction;
 pub mod samples;
 pub mod table;
 
