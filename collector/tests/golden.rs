@@ -172,8 +172,21 @@ fn the_page_about_metrics() {
 fn the_help() {
     let mut text = String::new();
     for command in [
-        "", "serve", "run", "report", "export", "predict", "check", "advise", "recover", "doctor",
+        "",
+        "serve",
+        "run",
+        "report",
+        "top",
+        "export",
+        "predict",
+        "check",
+        "advise",
+        "recover",
+        "doctor",
         "demo",
+        "library",
+        "completions",
+        "man",
     ] {
         let mut help = nccltap();
         help.args((!command.is_empty()).then_some(command)).arg("--help");

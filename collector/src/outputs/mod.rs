@@ -7,11 +7,11 @@
 //! - [`prediction`]: what should be seen, and [`comparison`]: what was, against it;
 //! - [`advice`]: which layout to take;
 //! - [`prometheus`][]: metrics;
-//! - [`export`]: single operations, as Parquet or as a trace;
-//! - [`otlp`]: the same metrics, pushed;
 //! - [`views`]: what a report tells, and as what it is printed;
 //! - [`live`][]: what changes, twice a second, for the page and for `nccltap top`;
 //! - [`web`][]: the page that shows it, and [`top`][], which shows it in a terminal;
+//! - [`export`]: single operations, as Parquet or as a trace;
+//! - [`otlp`]: the same metrics, pushed;
 //! - [`http`]: all of it by HTTP.
 
 pub mod advice;
