@@ -18,6 +18,7 @@ mod run;
 mod serve;
 mod served;
 mod signals;
+mod top;
 
 use crate::client::Target;
 use anyhow::Context;
@@ -39,6 +40,7 @@ enum Command {
     Serve(serve::Serve),
     Run(run::Run),
     Report(report::Report),
+    Top(top::Top),
     Predict(predict::Predict),
     Check(check::Check),
     Advise(advise::Advise),
@@ -63,6 +65,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Run(run) => run.run(),
             Command::Report(report) => report.run(),
+            Command::Top(top) => top.run(),
             Command::Predict(predict) => predict.run(),
             Command::Check(check) => check.run(),
             Command::Advise(advise) => advise.run(),
