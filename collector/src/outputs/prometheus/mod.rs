@@ -4,7 +4,7 @@
 //! OpenMetrics text format. Where a model is named, [`expected`] says what each engine step must do.
 
 pub mod expected;
-mod prediction;
+pub(super) mod prediction;
 pub mod samples;
 pub mod table;
 
