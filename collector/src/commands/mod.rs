@@ -6,6 +6,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod engine_options;
+mod export;
 mod library;
 mod man;
 #[cfg(test)]
@@ -41,6 +42,7 @@ enum Command {
     Run(run::Run),
     Report(report::Report),
     Top(top::Top),
+    Export(export::Export),
     Predict(predict::Predict),
     Check(check::Check),
     Advise(advise::Advise),
@@ -66,6 +68,7 @@ impl Cli {
             Command::Run(run) => run.run(),
             Command::Report(report) => report.run(),
             Command::Top(top) => top.run(),
+            Command::Export(export) => export.run(),
             Command::Predict(predict) => predict.run(),
             Command::Check(check) => check.run(),
             Command::Advise(advise) => advise.run(),

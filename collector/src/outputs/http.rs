@@ -3,7 +3,7 @@
 //! | route | gives |
 //! |---|---|
 //! | `GET /` | the page, see docs/page.md |
-//! | `GET /metrics` | metrics in the OpenMetrics text format, see docs/metrics.md |
+//! | `GET /metrics` | metrics in the text format, OpenMetrics or protobuf, as `Accept` says, see docs/metrics.md |
 //! | `GET /live` | 200 while the process runs |
 //! | `GET /ready` | 200 while streams are accepted, 503 while it stops |
 //! | `GET /api/v1/report?view=operations\|collectives&format=json\|text` | the rows of `nccltap report` |
@@ -19,14 +19,14 @@
 use super::live::feed::Feed;
 use super::processes::{Overview, overview};
 use super::prometheus::expected::Expected;
-use super::prometheus::{CONTENT_TYPE, Exposition};
+use super::prometheus::{Exposition, Format as Exposed};
 use super::views::{PageFormat, ReportView, told};
 use super::web;
 use crate::collector::Collector;
 use crate::ingest::{Peer, Token};
 use crate::refusals::Refusal;
 use axum::extract::{Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -95,10 +95,14 @@ pub fn guarded(router: Router, collector: Arc<Collector>, token: Option<Arc<Toke
     }))
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
-    let text = aside(move || shared.exposition.text()).await;
-    match text {
-        Some(Ok(text)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let accept: Vec<_> =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let format = Exposed::wanted(&accept.join(","));
+    let written = aside(move || shared.exposition.write(format)).await;
+    let head = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
+    match written {
+        Some(Ok(metrics)) => (head, metrics).into_response(),
         _ => failed("the metrics could not be written"),
     }
 }

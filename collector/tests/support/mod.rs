@@ -3,6 +3,7 @@
 
 pub mod engine;
 pub mod job;
+pub mod promtool;
 pub mod ring;
 
 use nccltap_proto::record::{NO_PEER, Record};
