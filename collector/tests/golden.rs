@@ -152,9 +152,10 @@ fn the_page_about_metrics() {
 #[test]
 fn the_help() {
     let mut text = String::new();
-    for command in
-        ["", "serve", "run", "report", "predict", "check", "advise", "recover", "doctor", "demo"]
-    {
+    for command in [
+        "", "serve", "run", "report", "top", "predict", "check", "advise", "recover", "doctor",
+        "demo",
+    ] {
         let mut help = nccltap();
         help.args((!command.is_empty()).then_some(command)).arg("--help");
         let output = help.env("COLUMNS", "100").output().unwrap();

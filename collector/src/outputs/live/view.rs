@@ -255,16 +255,16 @@ pub struct Steps {
     pub tokens_rate: f64,
 }
 
-/// One second, by phase: prefill, decode, mixed, startup, unknown.
+/// Rates in one second, by phase: prefill, decode, mixed, startup, unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Second {
     /// Seconds since the collector came to life, at its end.
     pub second: u64,
-    /// Engine steps, of the worker that had most.
+    /// Engine steps per second, of the worker that had most.
     pub steps: [u64; 5],
-    /// Operations of all ranks.
+    /// Operations per second, of all ranks.
     pub operations: [u64; 5],
-    /// Message bytes of all ranks as each stated them; Recv and roots of Gathers are in it.
+    /// Message bytes per second of all ranks, as each stated them; Recv and roots of Gathers are in it.
     pub message_bytes: [u64; 5],
 }
 
