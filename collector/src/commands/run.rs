@@ -125,7 +125,7 @@ pub(super) async fn with_own(
 ) -> anyhow::Result<ExitCode> {
     let own = PrivateCollector::start(keep.record.as_deref(), keep.http).await?;
     if let Some(http) = own.http() {
-        eprintln!("nccltap: live at http://{http}/, metrics at http://{http}/metrics");
+        eprintln!("nccltap: live counts at http://{http}/metrics, and as a page at http://{http}/");
     }
     let mut environment = environment.clone();
     let preload = match environment.iter().position(|(name, _)| *name == "LD_PRELOAD") {

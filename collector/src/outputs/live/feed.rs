@@ -235,7 +235,7 @@ impl Maker {
         {
             self.earlier.pop_front();
         }
-        let scene = Scene::new(&looks, self.earlier.front(), now, |who| self.pulses.of(who, now));
+        let scene = Scene::new(&looks, &self.earlier, now, |who| self.pulses.of(who, now));
         let mut live = compose(&looks, &scene, self.expected.as_ref());
         drop(scene);
         self.number += 1;
@@ -255,8 +255,7 @@ impl Maker {
         live.missing_left_out = missing.len().saturating_sub(SENTENCES) as u64;
         missing.truncate(SENTENCES);
         live.missing = missing;
-        let looks = looks.into_iter().map(|look| (look.identity().clone(), look)).collect();
-        self.earlier.push_back(Earlier { at: now, looks });
+        self.earlier.push_back(Earlier::new(now, looks));
         live
     }
 }
