@@ -45,6 +45,8 @@
 //! | groups and links that processes know of each other | 65,536 and 4,096 | not joined: unknown |
 //! | sizes that an engine captures into graphs | 1,024 | no padding is known |
 //! | series of operations in the metrics | 4,096 ([`outputs::prometheus::continuity::SERIES`]) | summed as `other` |
+//! | what the page shows: ranks, groups, pairs of ranks, seconds | 256, 64, 8,192, 300 ([`outputs::live`]) | left out and counted |
+//! | listeners of the page's events | 256 ([`outputs::live::feed::LISTENERS`]) | refused |
 //! | a recording | 16 GiB ([`recording::DEFAULT_LIMIT`], `--record-limit`) | it stops, and every report says so |
 //! | a ring file that is read | 4 GiB ([`recovery::file::LARGEST_FILE`]) | left alone, and said so |
 #![forbid(unsafe_code)]

@@ -67,7 +67,7 @@ pub(super) struct Keep {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
-    /// Serve /metrics and /api/v1 here while the command runs; port 0 takes a free one, and a line on
+    /// Serve the page, /metrics and /api/v1 here while the command runs; port 0 takes a free one, and a line on
     /// stderr says which
     #[arg(long, value_name = "ADDR:PORT")]
     http: Option<SocketAddr>,
@@ -126,7 +126,7 @@ pub(super) async fn with_own(
 ) -> anyhow::Result<ExitCode> {
     let own = PrivateCollector::start(keep.record.as_deref(), keep.http).await?;
     if let Some(http) = own.http() {
-        eprintln!("nccltap: live counts at http://{http}/metrics");
+        eprintln!("nccltap: live counts at http://{http}/metrics, and as a page at http://{http}/");
     }
     let mut environment = environment.clone();
     let preload = match environment.iter().position(|(name, _)| *name == "LD_PRELOAD") {

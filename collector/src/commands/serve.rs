@@ -34,7 +34,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<Address>,
 
-    /// Where /metrics, /live, /ready and /api/v1 are served; port 0 takes a free one
+    /// Where the page, /metrics, /live, /ready and /api/v1 are served; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9464")]
     http: SocketAddr,
 

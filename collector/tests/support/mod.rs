@@ -1,6 +1,7 @@
 //! A fake agent, and a collector to speak to: what the contract says, said by hand.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod browser;
 pub mod engine;
 pub mod job;
 pub mod promtool;
@@ -61,11 +62,16 @@ impl Collector {
 
     /// Starts in `dir`, where another one may have been.
     pub fn start_in(dir: tempfile::TempDir, arguments: &[&str]) -> Self {
+        Self::start_at(dir, "127.0.0.1:0", arguments)
+    }
+
+    /// The same, with HTTP at this address.
+    pub fn start_at(dir: tempfile::TempDir, http: &str, arguments: &[&str]) -> Self {
         let socket = dir.path().join("collector.sock");
         let rings = dir.path().join("rings");
         std::fs::create_dir_all(&rings).expect("the directory of rings");
         let mut child = nccltap()
-            .args(["serve", "--http", "127.0.0.1:0", "--listen"])
+            .args(["serve", "--http", http, "--listen"])
             .arg(format!("unix:{}", socket.display()))
             .arg("--recover-dir")
             .arg(&rings)

@@ -1,16 +1,8 @@
 //! What stands out, in sentences: the first thing that page and terminal say.
 
-use super::view::{Attention, Live, Rank, Severity};
+use super::view::{Attention, Inside, Live, Rank, Severity, State};
 use crate::outputs::text::grouped;
 
-/// Seconds without a report, of a tap that reports every second.
-const SILENT: f64 = 5.0;
-/// Seconds without any operation, of a rank that is behind its group.
-const STUCK: f64 = 3.0;
-/// Seconds inside one call.
-const INSIDE: f64 = 5.0;
-/// Seconds that a rank is behind the others. Looks and reports differ by a few hundredths.
-const LATE: f64 = 0.25;
 /// Share of operations whose phase is not known.
 const UNKNOWN: f64 = 0.05;
 /// Seen / predicted may be off by a step under way; a hundredth is more than that once it runs.
@@ -27,58 +19,45 @@ pub(super) fn attention(live: &Live, ranks: &[Rank]) -> Vec<Attention> {
     let mut say = |severity, view: &str, sentence: String| {
         all.push(Attention { severity, sentence, view: view.to_owned() });
     };
-    let ranks = || (0u32..).zip(ranks);
-    let gone: Vec<u32> =
-        ranks().filter(|(_, rank)| rank.state == "disconnected").map(|(n, _)| n).collect();
+    let of = |state: State| -> Vec<(u32, &Rank)> {
+        (0u32..).zip(ranks).filter(|(_, rank)| rank.state == state).collect()
+    };
+    let gone = of(State::Gone);
     if !gone.is_empty() {
         say(Severity::Bad, "ranks", format!("{} left without a Goodbye.", named(&gone)));
     }
-    let silent = |rank: &Rank| rank.state == "connected" && rank.silent_seconds >= SILENT;
-    let quiet: Vec<u32> = ranks().filter(|(_, rank)| silent(rank)).map(|(n, _)| n).collect();
-    if !quiet.is_empty() {
-        let least = ranks().filter(|(_, rank)| silent(rank)).map(|(_, rank)| rank.silent_seconds);
-        let least = least.fold(f64::INFINITY, f64::min);
-        let sentence =
-            format!("{}: no report for {least:.0} s, of one each second.", named(&quiet));
+    let silent = of(State::Silent);
+    if !silent.is_empty() {
+        let least =
+            silent.iter().map(|(_, rank)| rank.silent_seconds).fold(f64::INFINITY, f64::min);
+        let names = named(&silent);
+        let sentence = format!("{names}: no report for {least:.0} s, of one each second.");
         say(Severity::Bad, "ranks", sentence);
     }
-    let held = ranks().filter_map(|(number, rank)| {
-        let inside = rank.inside.as_ref().filter(|inside| inside.seconds >= INSIDE)?;
-        Some((number, inside))
-    });
-    let held: Vec<_> = held.collect();
-    for (number, inside) in held.iter().take(NAMED) {
-        let group = inside.group.as_ref().map(|group| format!(" of {group}")).unwrap_or_default();
-        say(
-            Severity::Bad,
-            "ranks",
-            format!(
-                "Rank {number} has been inside {}{group} for {:.0} s.",
-                inside.function, inside.seconds
-            ),
-        );
+    let held = of(State::Inside);
+    for (number, inside) in
+        held.iter().take(NAMED).filter_map(|(number, rank)| Some((number, rank.inside.as_ref()?)))
+    {
+        let Inside { function, group, seconds } = inside;
+        let group = group.as_ref().map(|group| format!(" of {group}")).unwrap_or_default();
+        let sentence =
+            format!("Rank {number} has been inside {function}{group} for {seconds:.0} s.");
+        say(Severity::Bad, "ranks", sentence);
     }
     if held.len() > NAMED {
         let more = held.len() - NAMED;
         say(Severity::Bad, "ranks", format!("{more} more ranks are inside calls of NCCL."));
     }
-    let is_stuck = |rank: &Rank| {
-        rank.behind > Some(0)
-            && rank.behind_seconds.is_none()
-            && rank.still_seconds >= STUCK
-            && rank.state == "connected"
-    };
-    let stuck: Vec<u32> = ranks().filter(|(_, rank)| is_stuck(rank)).map(|(n, _)| n).collect();
-    if !stuck.is_empty() {
-        let sentence = format!("{} stopped before the others of a group did.", named(&stuck));
+    let stopped = of(State::Stopped);
+    if !stopped.is_empty() {
+        let sentence = format!("{} stopped before the others of a group did.", named(&stopped));
         say(Severity::Bad, "ranks", sentence);
     }
-    let late = |rank: &Rank| rank.behind_seconds.filter(|seconds| *seconds >= LATE);
-    let slow: Vec<u32> = ranks().filter(|(_, r)| late(r).is_some()).map(|(n, _)| n).collect();
-    if !slow.is_empty() {
-        let most = ranks().filter_map(|(_, rank)| late(rank)).fold(0.0, f64::max);
-        let sentence =
-            format!("{} behind the others of a group, by up to {most:.1} s.", named(&slow));
+    let late = of(State::Late);
+    if !late.is_empty() {
+        let most = late.iter().filter_map(|(_, rank)| rank.behind_seconds).fold(0.0, f64::max);
+        let names = named(&late);
+        let sentence = format!("{names} behind the others of a group, by {most:.1} s or more.");
         say(Severity::Doubt, "ranks", sentence);
     }
     numbers(live, &mut say);
@@ -139,7 +118,8 @@ fn numbers(live: &Live, say: &mut impl FnMut(Severity, &str, String)) {
 }
 
 /// `Rank 3`, `Ranks 0-3, 7`.
-fn named(numbers: &[u32]) -> String {
+fn named(ranks: &[(u32, &Rank)]) -> String {
+    let numbers: Vec<u32> = ranks.iter().map(|(number, _)| *number).collect();
     let runs: Vec<&[u32]> = numbers.chunk_by(|a, b| a + 1 == *b).collect();
     let words = runs.iter().take(NAMED).map(|run| match run {
         [first, .., last] => format!("{first}-{last}"),

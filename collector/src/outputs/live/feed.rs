@@ -235,7 +235,7 @@ impl Maker {
         {
             self.earlier.pop_front();
         }
-        let scene = Scene::new(&looks, self.earlier.front(), now, |who| self.pulses.of(who, now));
+        let scene = Scene::new(&looks, &self.earlier, now, |who| self.pulses.of(who, now));
         let mut live = compose(&looks, &scene, self.expected.as_ref());
         drop(scene);
         self.number += 1;
@@ -255,8 +255,7 @@ impl Maker {
         live.missing_left_out = missing.len().saturating_sub(SENTENCES) as u64;
         missing.truncate(SENTENCES);
         live.missing = missing;
-        let looks = looks.into_iter().map(|look| (look.identity().clone(), look)).collect();
-        self.earlier.push_back(Earlier { at: now, looks });
+        self.earlier.push_back(Earlier::new(now, looks));
         live
     }
 }
@@ -264,4 +263,76 @@ impl Maker {
 fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn number(event: &Bytes) -> u64 {
+        let text = std::str::from_utf8(event).unwrap();
+        let (_, data) = text.trim_end().split_once("data: ").unwrap();
+        let live: Value = serde_json::from_str(data).unwrap();
+        live["number"].as_u64().unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_reads_slowly_misses_snapshots_and_gets_the_newest() {
+        let (stop, stopping) = watch::channel(false);
+        let feed = Feed::start(Arc::new(Collector::new(1)), None, stopping);
+        let mut slow = feed.listen().unwrap();
+        let mut quick = feed.listen().unwrap();
+        let mut newest = 0;
+        while newest < 6 {
+            newest = number(&quick.recv().await.unwrap());
+        }
+        // One waits in the channel, and one before it; then comes what is new by then.
+        let first = number(&slow.recv().await.unwrap());
+        let second = number(&slow.recv().await.unwrap());
+        let third = number(&slow.recv().await.unwrap());
+        assert!((first, second) == (1, 2) && third >= newest, "{first} {second} {third}");
+        stop.send_replace(true);
+        while quick.recv().await.is_some() {}
+    }
+
+    #[tokio::test]
+    async fn there_are_so_many_listeners_and_a_place_is_free_again_when_one_leaves() {
+        let (_stop, stopping) = watch::channel(false);
+        let feed = Feed::start(Arc::new(Collector::new(1)), None, stopping);
+        let mut all: Vec<_> = (0..LISTENERS).map(|_| feed.listen().unwrap()).collect();
+        assert!(feed.listen().is_none());
+        all.pop();
+        while feed.listen().is_none() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits for so many more seconds of the pulse, which goes on in any case.
+    async fn seconds(feed: &Feed, more: u64) {
+        let newest = || feed.maker.lock().pulses.last(1).last().map_or(0, |second| second.second);
+        let until = newest() + more;
+        while newest() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_made_while_nobody_looks() {
+        let (_stop, stopping) = watch::channel(false);
+        let feed = Feed::start(Arc::new(Collector::new(1)), None, stopping);
+        seconds(&feed, 2).await;
+        assert_eq!(feed.maker.lock().number, 0);
+        let mut listens = feed.listen().unwrap();
+        listens.recv().await.unwrap();
+        drop(listens);
+        while feed.is_looked_at() {
+            tokio::task::yield_now().await;
+        }
+        seconds(&feed, 1).await;
+        let made = feed.maker.lock().number;
+        assert!(made > 0);
+        seconds(&feed, 2).await;
+        assert_eq!(feed.maker.lock().number, made);
+    }
 }

@@ -2,13 +2,15 @@
 //!
 //! Every rank of a group issues the same collectives in the same order, so the one that has issued fewer is
 //! late. Send and Recv are left out, since in a pipeline each rank has its own number of them. Looks at processes are not taken
-//! at one instant and taps report every few milliseconds, so that some difference is always there; against the pace of
-//! the group it is a time.
+//! at one instant, taps report every few milliseconds, and steps come in bursts, so that some difference is always there. What
+//! is told as time is certain: if the first of the group was further at an earlier look than this rank is now,
+//! this rank is late by at least the time since.
 
+use super::look::Look;
 use super::view::{Group, Member};
-use super::{GROUPS, RANKS, Scene, Seen};
+use super::{GROUPS, RANKS, Scene};
 use crate::process::Life;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// One rank in one group, with what it issued since the earlier look.
 #[derive(Clone, Copy, Debug)]
@@ -25,15 +27,22 @@ struct Part {
 pub(super) struct Lag {
     /// Collectives.
     pub(super) behind: u64,
-    /// At the pace of the group, while it has one.
-    pub(super) seconds: Option<f64>,
+    /// Seconds, at least.
+    pub(super) seconds: f64,
 }
 
-impl Lag {
-    /// A group that stands still weighs most.
-    fn weight(&self) -> (bool, f64, u64) {
-        (self.seconds.is_none(), self.seconds.unwrap_or(0.0), self.behind)
+/// Where the first rank of each group is.
+pub(super) fn fronts<'a>(looks: impl Iterator<Item = &'a Look>) -> HashMap<u64, u64> {
+    let mut fronts: HashMap<u64, u64> = HashMap::new();
+    for look in looks.filter(|look| is_whole(look) && look.life == Life::Running) {
+        for (id, index) in &look.indices {
+            if let Some(group) = look.places.get(id).and_then(|place| place.group) {
+                let front = fronts.entry(group).or_default();
+                *front = (*front).max(*index);
+            }
+        }
     }
+    fronts
 }
 
 /// Groups of several ranks, the one with somebody furthest behind first, then the busiest. And how many are
@@ -47,20 +56,22 @@ pub(super) fn groups(scene: &Scene<'_>) -> (Vec<Group>, u64) {
     (groups, left_out)
 }
 
-/// Of each process, in its order: the group in which it is furthest behind, if that can be told.
+/// Of each process, in its order: the most that it is behind in any group, if that can be told.
 pub(super) fn lags(scene: &Scene<'_>) -> Vec<Option<Lag>> {
     let mut lags: Vec<Option<Lag>> = vec![None; scene.seen.len()];
-    for parts in parts(scene).values() {
-        let pace = scene.rate(most(parts, |part| part.more).into());
-        for (part, behind) in behind(parts) {
+    for (group, parts) in parts(scene) {
+        for (part, behind) in behind(&parts) {
             let (Some(behind), Some(lag)) = (behind, lags.get_mut(part.number as usize)) else {
                 continue;
             };
-            let seconds = (pace > 0.0 || behind == 0).then(|| behind as f64 / pace.max(1e-9));
-            let here = Lag { behind, seconds };
-            if lag.is_none_or(|known| here.weight() > known.weight()) {
-                *lag = Some(here);
-            }
+            let was_there = |fronts: &HashMap<u64, u64>| {
+                fronts.get(&group).is_some_and(|front| *front > part.index)
+            };
+            let since = scene.fronts.iter().find(|(_, fronts)| was_there(fronts));
+            let here = Lag { behind, seconds: since.map_or(0.0, |(ago, _)| *ago) };
+            let lag = lag.get_or_insert_default();
+            lag.behind = lag.behind.max(here.behind);
+            lag.seconds = lag.seconds.max(here.seconds);
         }
     }
     lags
@@ -85,7 +96,7 @@ fn parts(scene: &Scene<'_>) -> BTreeMap<u64, Vec<Part>> {
                 number,
                 index: *index,
                 more: index.saturating_sub(before.unwrap_or(0)),
-                is_whole: is_whole(seen),
+                is_whole: is_whole(seen.look),
             });
         }
     }
@@ -93,8 +104,8 @@ fn parts(scene: &Scene<'_>) -> BTreeMap<u64, Vec<Part>> {
 }
 
 /// Whether all its calls are counted, so that its index is that of the others.
-fn is_whole(seen: &Seen<'_>) -> bool {
-    let sums = &seen.look.accounting;
+fn is_whole(look: &Look) -> bool {
+    let sums = &look.accounting;
     sums.before == 0 && sums.dropped + sums.unrecorded + sums.lost == 0
 }
 

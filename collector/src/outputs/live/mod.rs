@@ -41,7 +41,7 @@ use crate::process::{Accounting, Identity, Life};
 use crate::steps::Phase;
 use look::{Amount, Flow, Look};
 use pulse::Pulse;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use view::Live;
 
 /// Ranks that are shown, by their place in the layout.
@@ -93,6 +93,8 @@ struct Scene<'a> {
     gathers: HashSet<(u64, i32)>,
     /// Seconds between the two looks; none before there are two.
     window: Option<f64>,
+    /// Where the first rank of each group was, so many seconds ago, oldest first.
+    fronts: Vec<(f64, &'a HashMap<u64, u64>)>,
 }
 
 /// An earlier look at every process.
@@ -100,12 +102,21 @@ struct Scene<'a> {
 struct Earlier {
     at: f64,
     looks: HashMap<Identity, Look>,
+    fronts: HashMap<u64, u64>,
+}
+
+impl Earlier {
+    fn new(at: f64, looks: Vec<Look>) -> Self {
+        let fronts = lag::fronts(looks.iter());
+        let looks = looks.into_iter().map(|look| (look.identity().clone(), look)).collect();
+        Self { at, looks, fronts }
+    }
 }
 
 impl<'a> Scene<'a> {
     fn new(
         looks: &'a [Look],
-        earlier: Option<&'a Earlier>,
+        earlier: &'a VecDeque<Earlier>,
         now: f64,
         pulse: impl Fn(&Identity) -> Pulse,
     ) -> Self {
@@ -124,17 +135,19 @@ impl<'a> Scene<'a> {
             let place = groups.place(&worker.identity);
             (place.is_none(), place, worker.parts.first().map(|part| part.rank), *at)
         });
+        let oldest = earlier.front();
         let seen = order.into_iter().map(|at| Seen {
             look: shown[at],
-            before: earlier.and_then(|earlier| earlier.looks.get(shown[at].identity())),
+            before: oldest.and_then(|oldest| oldest.looks.get(shown[at].identity())),
             pulse: pulse(shown[at].identity()),
         });
         let seen: Vec<Seen<'_>> = seen.collect();
         let numbers = (0..).zip(&seen).map(|(number, seen)| (seen.look.identity(), number));
         let numbers = numbers.collect();
-        let window = earlier.map(|earlier| now - earlier.at).filter(|window| *window > 0.0);
+        let window = oldest.map(|oldest| now - oldest.at).filter(|window| *window > 0.0);
+        let fronts = earlier.iter().map(|earlier| (now - earlier.at, &earlier.fronts)).collect();
         let gathers = traffic::gathers(&seen);
-        Self { seen, numbers, groups, gathers, window }
+        Self { seen, numbers, groups, gathers, window, fronts }
     }
 
     /// So much per second.

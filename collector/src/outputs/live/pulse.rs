@@ -56,12 +56,15 @@ pub(super) struct Pulses {
     known: HashMap<Identity, Known>,
     seconds: VecDeque<Second>,
     began: bool,
+    felt_at: f64,
 }
 
 impl Pulses {
     /// Takes in all processes as of `now`, in seconds since the collector came to life.
     pub(super) fn take(&mut self, beats: &[Beat], now: f64) {
         let mut second = Second { second: now as u64, ..Second::default() };
+        // Whoever was late counts more than a second; what is told is a rate.
+        let lasted = (now - std::mem::replace(&mut self.felt_at, now)).max(0.1);
         let mut most = 0;
         let mut known = HashMap::with_capacity(beats.len());
         for beat in beats {
@@ -91,6 +94,10 @@ impl Pulses {
                     heard_at: heard_at.map_or(now, |known| known.heard_at),
                 },
             );
+        }
+        let rate = |value: &mut u64| *value = (*value as f64 / lasted).round() as u64;
+        for values in [&mut second.steps, &mut second.operations, &mut second.message_bytes] {
+            values.iter_mut().for_each(rate);
         }
         self.known = known;
         if std::mem::replace(&mut self.began, true) {

@@ -135,24 +135,26 @@ pub(super) fn totals(scene: &Scene<'_>) -> Volume {
     sum.volume(scene)
 }
 
+/// Order of the phase, collective, role.
+type Kind = (usize, &'static str, Option<&'static str>);
+
 /// By phase, collective and role.
 pub(super) fn traffic(scene: &Scene<'_>) -> Vec<Traffic> {
-    let mut sums: BTreeMap<(usize, &str, Option<Role>), (Phase, Sum)> = BTreeMap::new();
+    let mut sums: BTreeMap<Kind, (Phase, Sum)> = BTreeMap::new();
     for seen in &scene.seen {
         sent(scene, seen, |flow, name, place, now, more| {
             let purpose = place.group.and_then(|group| scene.groups.purpose(group));
-            let key = (order(flow.phase), name, purpose.map(|(role, _)| role));
+            let key = (order(flow.phase), name, purpose.map(|(role, _)| role.name()));
             let new = || (flow.phase, Sum::default());
             sums.entry(key).or_insert_with(new).1.add(flow, now, more, place);
         });
     }
-    let row =
-        |((_, name, role), (phase, sum)): ((usize, &str, Option<Role>), (Phase, Sum))| Traffic {
-            phase: phase.name().to_owned(),
-            collective: name.to_owned(),
-            role: role.map(|role| role.name().to_owned()),
-            volume: sum.volume(scene),
-        };
+    let row = |((_, name, role), (phase, sum)): (Kind, (Phase, Sum))| Traffic {
+        phase: phase.name().to_owned(),
+        collective: name.to_owned(),
+        role: role.map(str::to_owned),
+        volume: sum.volume(scene),
+    };
     sums.into_iter().map(row).collect()
 }
 

@@ -121,8 +121,8 @@ pub struct Rank {
     pub stage: Option<u32>,
     /// Tensor-parallel rank.
     pub tensor: Option<u32>,
-    /// `connected`, `disconnected`, `ended` or `recovered`.
-    pub state: String,
+    /// How it is.
+    pub state: State,
     /// What it sends, start-up left out.
     #[serde(flatten)]
     pub volume: Volume,
@@ -132,12 +132,71 @@ pub struct Rank {
     pub silent_seconds: f64,
     /// Most collectives that it is behind in any group; null where that cannot be told.
     pub behind: Option<u64>,
-    /// The same as time, at the pace of that group; null while the group stands still.
+    /// Late by at least so many seconds: the first of a group was further then than this rank is now. 0 for less than
+    /// half a second; it is seen up to two seconds back.
     pub behind_seconds: Option<f64>,
     /// The call it has been inside for longest, when that is more than a second.
     pub inside: Option<Inside>,
     /// Calls that are in no count: dropped, not recorded or lost.
     pub dropped: u64,
+}
+
+/// How a rank is. A closed set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It issues operations.
+    Running,
+    /// It has issued none for three seconds, and nobody waits for it.
+    Idle,
+    /// Some of its calls are in no count.
+    Drops,
+    /// The others of a group are ahead.
+    Late,
+    /// The others of a group are ahead, and it has issued nothing for three seconds.
+    Stopped,
+    /// It has been inside one call for five seconds.
+    Inside,
+    /// It has not reported for five seconds.
+    Silent,
+    /// Its stream has ended, and it said no Goodbye.
+    Gone,
+    /// It said Goodbye.
+    Ended,
+    /// It died, and its ring file was read.
+    Recovered,
+}
+
+impl State {
+    /// Whether it is one to look at, and how bad it is.
+    pub const fn severity(self) -> Option<Severity> {
+        match self {
+            Self::Running | Self::Idle | Self::Ended | Self::Recovered => None,
+            Self::Drops | Self::Late => Some(Severity::Doubt),
+            Self::Stopped | Self::Inside | Self::Silent | Self::Gone => Some(Severity::Bad),
+        }
+    }
+
+    /// Whether the process is there, and says so.
+    pub const fn is_here(self) -> bool {
+        !matches!(self, Self::Gone | Self::Ended | Self::Recovered)
+    }
+
+    /// The name on the screen.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Idle => "idle",
+            Self::Drops => "drops",
+            Self::Late => "late",
+            Self::Stopped => "stopped",
+            Self::Inside => "inside",
+            Self::Silent => "silent",
+            Self::Gone => "gone",
+            Self::Ended => "ended",
+            Self::Recovered => "recovered",
+        }
+    }
 }
 
 /// A call that has not come back.
@@ -255,16 +314,16 @@ pub struct Steps {
     pub tokens_rate: f64,
 }
 
-/// One second, by phase: prefill, decode, mixed, startup, unknown.
+/// Rates in one second, by phase: prefill, decode, mixed, startup, unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Second {
     /// Seconds since the collector came to life, at its end.
     pub second: u64,
-    /// Engine steps, of the worker that had most.
+    /// Engine steps per second, of the worker that had most.
     pub steps: [u64; 5],
-    /// Operations of all ranks.
+    /// Operations per second, of all ranks.
     pub operations: [u64; 5],
-    /// Message bytes of all ranks as each stated them; Recv and roots of Gathers are in it.
+    /// Message bytes per second of all ranks, as each stated them; Recv and roots of Gathers are in it.
     pub message_bytes: [u64; 5],
 }
 

@@ -25,7 +25,7 @@ pub(super) fn columns(
     width: usize,
     height: usize,
 ) -> (Vec<Line<'static>>, u64) {
-    let first = (last + 1).saturating_sub(width as u64);
+    let first = last.saturating_sub((width as u64).saturating_sub(1));
     let mut values = vec![(0u64, 0usize); width];
     for second in seconds.iter().filter(|second| (first..=last).contains(&second.second)) {
         let by_phase = of(second);

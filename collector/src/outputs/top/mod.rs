@@ -165,11 +165,11 @@ impl Top {
         let words = View::ALL.iter().zip(1..).flat_map(|(view, number)| {
             let here = *view == self.view;
             let name = match here || named <= width {
-                true => format!(" {number} {} ", view.name()),
-                false => format!(" {number} "),
+                true => format!("{number} {}", view.name()),
+                false => format!("{number}"),
             };
             let style = if here { Style::new().reversed() } else { QUIET };
-            [Span::styled(name, style), Span::raw(" ")]
+            [Span::styled(name, style), Span::raw("  ")]
         });
         Line::from(words.collect::<Vec<_>>())
     }

@@ -22,7 +22,10 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        ratatui::restore();
+        // Before a panic was told it was given back already; once more would put the cursor over what was told.
+        if !std::thread::panicking() {
+            ratatui::restore();
+        }
     }
 }
 

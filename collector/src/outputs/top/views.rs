@@ -181,7 +181,7 @@ fn overview(live: &Live, width: usize) -> Vec<Line<'static>> {
     if live.ranks.is_empty() {
         lines.push(Line::styled("No rank has called NCCL under the tap yet.", QUIET));
     } else if live.attention.is_empty() {
-        let connected = live.ranks.iter().filter(|rank| rank.state == "connected").count() as u64;
+        let connected = live.ranks.iter().filter(|rank| rank.state.is_here()).count() as u64;
         let made = grouped(sums.made);
         lines.push(Line::styled(
             match connected {
@@ -342,24 +342,15 @@ fn traffic(live: &Live, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// How a rank is, as on the page.
-fn state(rank: &Rank) -> (String, Style) {
-    let none = Style::new();
-    let is_inside = |rank: &Rank| rank.inside.as_ref().is_some_and(|inside| inside.seconds >= 5.0);
-    let stands =
-        rank.behind > Some(0) && rank.behind_seconds.is_none() && rank.still_seconds >= 3.0;
-    let (words, style) = match rank.state.as_str() {
-        "disconnected" => ("gone", BAD),
-        "connected" if is_inside(rank) => ("inside", BAD),
-        "connected" if rank.silent_seconds >= 5.0 => ("silent", BAD),
-        "connected" if stands => ("stopped", BAD),
-        "connected" if rank.behind_seconds >= Some(0.25) => ("late", DOUBT),
-        "connected" if rank.dropped > 0 => ("drops", DOUBT),
-        "connected" if rank.still_seconds >= 3.0 => ("idle", none),
-        "connected" => ("running", none),
-        other => (other, QUIET),
+/// How a rank is.
+fn state(rank: &Rank) -> Cell {
+    let style = match rank.state.severity() {
+        Some(Severity::Bad) => BAD,
+        Some(Severity::Doubt) => DOUBT,
+        None if rank.state.is_here() => Style::new(),
+        None => QUIET,
     };
-    (words.to_owned(), style)
+    (rank.state.name().to_owned(), style)
 }
 
 fn place(live: &Live, rank: &Rank) -> String {
@@ -390,14 +381,10 @@ fn ranks(live: &Live, order: Order, width: usize) -> Panel {
     let mut all: Vec<(usize, &Rank)> = live.ranks.iter().enumerate().collect();
     match order {
         Order::Number => {}
-        Order::Behind => all.sort_by(|(_, a), (_, b)| {
-            let late = |rank: &Rank| match (rank.behind_seconds, rank.behind) {
-                (Some(seconds), _) => seconds,
-                (None, Some(1..)) => f64::INFINITY,
-                (None, _) => -1.0,
-            };
-            late(b).total_cmp(&late(a)).then(b.behind.cmp(&a.behind))
-        }),
+        Order::Behind => {
+            let late = |rank: &Rank| rank.behind_seconds.unwrap_or(-1.0);
+            all.sort_by(|(_, a), (_, b)| late(b).total_cmp(&late(a)).then(b.behind.cmp(&a.behind)));
+        }
         Order::Busiest => {
             all.sort_by(|(_, a), (_, b)| b.volume.bus_rate.total_cmp(&a.volume.bus_rate));
         }
@@ -405,9 +392,10 @@ fn ranks(live: &Live, order: Order, width: usize) -> Panel {
     let rows = all.into_iter().map(|(number, rank)| {
         let behind = match (rank.behind, rank.behind_seconds) {
             (None, _) => "?".to_owned(),
-            (Some(0), _) => "0".to_owned(),
-            (Some(many), None) => format!("{}, stands", grouped(many)),
-            (Some(many), Some(late)) => format!("{}, {}", grouped(many), seconds(late)),
+            (Some(many), Some(late)) if late > 0.0 => {
+                format!("{}, {}+", grouped(many), seconds(late))
+            }
+            (Some(many), _) => grouped(many),
         };
         let inside = rank.inside.as_ref().map(|inside| {
             let group = inside.group.as_deref().unwrap_or("?");

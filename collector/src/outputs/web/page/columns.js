@@ -71,13 +71,14 @@ export class Columns {
       set(this.labels[place], { x, y, "text-anchor": anchor });
       text(this.labels[place], words);
     };
-    label(0, LEFT - 6, TOP + 6, "end", this.format(most));
-    label(1, LEFT - 6, middle + 4, "end", this.format(most / 2));
+    const any = sums.some((sum) => sum > 0);
+    label(0, LEFT - 6, TOP + 6, "end", any ? this.format(most) : "");
+    label(1, LEFT - 6, middle + 4, "end", any ? this.format(most / 2) : "");
     label(2, LEFT - 6, floor, "end", "0");
     label(3, LEFT, HEIGHT - 5, "start", this.time(first));
     label(4, width - 2, HEIGHT - 5, "end", this.time(last));
     const now = sums.length ? sums[sums.length - 1] : 0;
-    set(this.picture, { "aria-label": `${this.caption}: ${this.format(now)} last, ${this.format(most)} at the top. Arrow keys read it.` });
+    set(this.picture, { "aria-label": `${this.caption}: ${this.format(now)} last${any ? `, ${this.format(most)} at the top. Arrow keys read it.` : "."}` });
     this.choose(this.points.findIndex(({ at }) => at === this.chosen));
   }
 

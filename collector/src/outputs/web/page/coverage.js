@@ -27,7 +27,7 @@ const fates = new Table("Where every call has gone: made = the sum of the rest",
 ]);
 
 const FATES = [
-  ["made", "Calls of wrapped functions, and marks of engine steps, that processes made"],
+  ["made", "Calls of NCCL and CUDA graphs, and marks of steps"],
   ["seen", "In the counts"],
   ["dropped", "Their ring was full"],
   ["unrecorded", "No ring could be had"],

@@ -24,7 +24,7 @@ const at = (id) => document.getElementById(id);
 
 for (const view of views) {
   const title = h("h2", { id: `title-${view.name}`, tabindex: "-1" }, view.title);
-  view.section = h("section", { id: view.name, "aria-labelledby": title.id, hidden: "" }, title, view.element);
+  view.section = h("section", { id: `view-${view.name}`, "aria-labelledby": title.id, hidden: "" }, title, view.element);
   at("main").append(view.section);
   const link = h("a", { href: `#${view.name}` }, view.title);
   links.set(view, link);
@@ -82,6 +82,10 @@ function connection(lost) {
   text(at("connection"), lost === null ? "Live." : `Not connected since ${clock(lost)}. Trying again.`);
 }
 
+at("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  current.section.querySelector("h2").focus();
+});
 addEventListener("hashchange", () => go(true));
 addEventListener("resize", draw);
 setInterval(age, 1000);

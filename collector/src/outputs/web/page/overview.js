@@ -78,8 +78,8 @@ export const overview = {
 
   update(live) {
     const { accounting, ranks } = live;
-    const connected = ranks.filter(({ state: how }) => how === "connected").length;
-    const ended = ranks.length - connected;
+    const ended = ranks.filter(({ state: how }) => how === "ended" || how === "recovered").length;
+    const connected = ranks.length - ended;
     let words = "Nothing stands out: ";
     if (ranks.length === 0) words = "No rank has called NCCL under the tap yet.";
     else if (connected === 0) words += `all ${plural(ended, "rank has", "ranks have")} ended, and every call is counted.`;

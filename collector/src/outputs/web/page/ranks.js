@@ -4,15 +4,22 @@ import { cell, h, Table, text } from "./dom.js";
 import { bytes, count, known, place, plural, rate, seconds } from "./format.js";
 
 // How a rank is, in words, and whether that is bad.
+const STATES = {
+  running: ["running"],
+  idle: ["idle"],
+  drops: ["calls dropped", "doubt"],
+  late: ["late", "doubt"],
+  stopped: ["stopped behind", "bad"],
+  inside: ["inside a call", "bad"],
+  silent: ["silent", "bad"],
+  gone: ["gone without a Goodbye", "bad"],
+  ended: ["ended", "over"],
+  recovered: ["died", "over"],
+};
+
 export function state(rank) {
-  if (rank.state === "disconnected") return { words: "gone without a Goodbye", mark: "bad" };
-  if (rank.state !== "connected") return { words: rank.state, mark: "over" };
-  if (rank.inside && rank.inside.seconds >= 5) return { words: `inside ${rank.inside.function}`, mark: "bad" };
-  if (rank.silent_seconds >= 5) return { words: "silent", mark: "bad" };
-  if (rank.behind > 0 && rank.behind_seconds == null && rank.still_seconds >= 3) return { words: "stopped behind", mark: "bad" };
-  if (rank.behind_seconds >= 0.25) return { words: "late", mark: "doubt" };
-  if (rank.dropped > 0) return { words: "calls dropped", mark: "doubt" };
-  return { words: rank.still_seconds >= 3 ? "idle" : "running" };
+  const [words, mark] = STATES[rank.state] ?? [rank.state];
+  return { words, mark };
 }
 
 const table = new Table("Each rank", [
@@ -22,7 +29,7 @@ const table = new Table("Each rank", [
   { label: "state" },
   { label: "operations/s", number: true },
   { label: "bus/s", number: true, sort: "#ranks/busiest" },
-  { label: "behind", number: true, sort: "#ranks/behind", title: "Collectives that the rank has issued fewer than the first of its group, and the same as time" },
+  { label: "behind", number: true, sort: "#ranks/behind", title: "Collectives that the rank has issued fewer than the first of its group, and for how long at least, if half a second or more" },
   { label: "last operation", number: true, sort: "#ranks/still" },
   { label: "inside", title: "The call that has not come back" },
   { label: "not counted", number: true, title: "Calls dropped, not recorded or lost" },
@@ -40,15 +47,14 @@ const groups = new Table("Groups, the one with a rank furthest behind first", [
 const caught = h("p", { class: "quiet" });
 
 const orders = {
-  behind: (a, b) => (b.rank.behind_seconds ?? (b.rank.behind ? Infinity : -1)) - (a.rank.behind_seconds ?? (a.rank.behind ? Infinity : -1)) || b.rank.behind - a.rank.behind,
+  behind: (a, b) => (b.rank.behind_seconds ?? -1) - (a.rank.behind_seconds ?? -1) || b.rank.behind - a.rank.behind,
   busiest: (a, b) => b.rank.bus_rate - a.rank.bus_rate,
   still: (a, b) => b.rank.still_seconds - a.rank.still_seconds,
 };
 
 function behind({ behind: many, behind_seconds: late }) {
   if (many == null) return "?";
-  if (many === 0) return "0";
-  return late == null ? `${count(many)}, stands` : `${count(many)}, ${seconds(late)}`;
+  return late > 0 ? `${count(many)}, ${seconds(late)} or more` : count(many);
 }
 
 function inside({ inside: call }) {
@@ -66,7 +72,7 @@ function row(live, { rank, number }, most) {
       cell(how.words, { mark: how.mark }),
       known(live, rate(rank.operations_rate)),
       cell(known(live, `${bytes(rank.bus_rate)}/s`), { share: most ? rank.bus_rate / most : 0 }),
-      cell(behind(rank), { mark: how.words === "late" || how.words === "stopped behind" ? how.mark : null }),
+      cell(behind(rank), { mark: rank.behind_seconds > 0 ? how.mark : null }),
       rank.still_seconds < 1.5 ? "now" : `${seconds(rank.still_seconds)} ago`,
       inside(rank),
       rank.dropped ? cell(count(rank.dropped), { mark: "doubt" }) : "0",
@@ -96,7 +102,7 @@ export const ranks = {
   name: "ranks",
   title: "Ranks",
   element: h("div", {}, caught, table.element, h("h3", {}, "Who is late"),
-    h("p", { class: "quiet" }, "All ranks of a group issue the same collectives in the same order: who has issued fewer is late. Ranks report every few milliseconds, so a few are always behind by some milliseconds. Send and Recv are left out."),
+    h("p", { class: "quiet" }, "All ranks of a group issue the same collectives in the same order: who has issued fewer is late. Ranks report every few milliseconds and steps come in bursts, so some are always a little behind; a time is only told where it is certain. Send and Recv are left out."),
     groups.element),
 
   update(live, form) {
