@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use nccltap_rehearsal::counts::Counts;
+use nccltap_rehearsal::graphs::Graphs;
 use nccltap_tests::matrix::verdict::truth;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -27,11 +28,14 @@ fn main() -> ExitCode {
 }
 
 fn rows(directory: &Path) -> Result<String, String> {
-    let tally = truth(&Counts::read(directory).map_err(|error| format!("{error:#}"))?);
+    let counts = Counts::read(directory).map_err(|error| format!("{error:#}"))?;
+    let cuda = Graphs::read(directory).map_err(|error| format!("{error:#}"))?;
+    let tally = truth(&counts, &cuda);
     // Communicators and peers are not compared.
     let mut rows: BTreeMap<_, u64> = BTreeMap::new();
     for (call, count) in &tally.0 {
-        let key = (call.pid, &call.op, &call.dtype, call.elements, call.ranks, &call.launch);
+        let of = (&call.op, &call.path, &call.dtype, call.elements);
+        let key = (call.pid, of, call.ranks, &call.launch);
         *rows.entry(key).or_default() += count;
     }
     if rows.is_empty() {
@@ -39,10 +43,10 @@ fn rows(directory: &Path) -> Result<String, String> {
     }
     let rows: Vec<String> = rows
         .into_iter()
-        .map(|((pid, op, dtype, elements, ranks, launch), count)| {
+        .map(|((pid, (op, path, dtype, elements), ranks, launch), count)| {
             let row = json!({
                 "host": "simulator", "pid": pid, "rank": null, "stage": null, "phase": "unknown",
-                "group": null, "role": null, "op": op, "collective": null, "path": "nccl",
+                "group": null, "role": null, "op": op, "collective": null, "path": path,
                 "launch": launch, "dtype": dtype, "elements": elements, "peer": null,
                 "ranks_in_group": ranks, "count": count, "message_bytes": null, "bus_bytes": null,
             });
