@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Many concurrent requests of random lengths to unmodified vLLM, eager unless --graphs: steps of every kind.
 
-usage: offline.py MODEL_FOLDER TENSOR_PARALLEL PIPELINE_PARALLEL [--data N] [--requests N] [--chunked TOKENS] [--seed N] [--graphs]
+usage: offline.py MODEL_FOLDER TENSOR_PARALLEL PIPELINE_PARALLEL [--data N] [--experts] [--requests N] [--chunked TOKENS] [--seed N] [--graphs]
        [--prompt N] [--output N] [--concurrency N]
 """
 
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--output", type=int, help="tokens that every request generates (default: random)")
     parser.add_argument("--concurrency", type=int, default=1000, help="requests that are under way at once")
     parser.add_argument("--data", type=int, default=1, help="copies of the model")
+    parser.add_argument("--experts", action="store_true", help="each expert on one rank")
     arguments = parser.parse_args()
 
     from vllm import AsyncEngineArgs, SamplingParams
@@ -38,6 +39,7 @@ def main() -> None:
         tensor_parallel_size=arguments.tensor_parallel,
         pipeline_parallel_size=arguments.pipeline_parallel,
         data_parallel_size=arguments.data,
+        enable_expert_parallel=arguments.experts,
         distributed_executor_backend="mp",
         enforce_eager=not arguments.graphs,
         disable_custom_all_reduce=True,

@@ -5,12 +5,9 @@ use super::{runtime, say, usual_target, write_page};
 use crate::client::{self, Target};
 use crate::collector::PROCESSES;
 use crate::model::{Layout, padded_vocabulary};
-use crate::outputs::http::{PageFormat, ReportView};
-use crate::outputs::processes::overview;
 use crate::outputs::report::paper::Dimensions;
 use crate::outputs::report::{self, compared::compared, summary::summary};
-use crate::outputs::rows::{View, json, rows};
-use crate::outputs::text;
+use crate::outputs::views::{PageFormat, ReportView, told};
 use crate::replay::replay;
 use anyhow::{Context, ensure};
 use std::path::{Path, PathBuf};
@@ -34,8 +31,8 @@ pub(super) struct Report {
     #[arg(long, value_enum, default_value_t = PageFormat::Text)]
     format: PageFormat,
 
-    /// What to tell: what NCCL was told row by row, the collectives that this amounts to, or the
-    /// summary [default: summary for HTML or with a model, else operations]
+    /// What to tell: what NCCL was told row by row, the collectives that this amounts to, the summary, or
+    /// who is tapped [default: summary for HTML or with a model, else operations]
     #[arg(long, value_enum)]
     view: Option<ReportView>,
 
@@ -54,42 +51,38 @@ impl Report {
             true => ReportView::Summary,
             false => ReportView::Operations,
         });
-        let report = match self.html.is_some() || view == ReportView::Summary {
-            true => Some(self.report()?),
-            false => None,
-        };
-        if let (Some(file), Some(report)) = (&self.html, &report) {
-            write_page(file, &report::page::page(report))?;
+        if view == ReportView::Summary {
+            let report = self.report()?;
+            self.write_html(Some(&report))?;
+            say(&report::render(&report, self.format)?)?;
+        } else {
+            self.write_html(None)?;
+            say(&self.told(view)?)?;
         }
-        let text = match (view.rows(), report) {
-            (None, Some(report)) => report::render(&report, self.format)?,
-            (Some(view), _) => self.rows(view)?,
-            (None, None) => return Ok(ExitCode::FAILURE),
-        };
-        say(&text)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The rows of a view, printed.
-    fn rows(&self, view: View) -> anyhow::Result<String> {
+    fn write_html(&self, report: Option<&report::Report>) -> anyhow::Result<()> {
+        let Some(file) = &self.html else { return Ok(()) };
+        let page = match report {
+            Some(report) => report::page::page(report),
+            None => report::page::page(&self.report()?),
+        };
+        write_page(file, &page)
+    }
+
+    /// A view that is not the summary, printed.
+    fn told(&self, view: ReportView) -> anyhow::Result<String> {
         ensure!(
             self.format != PageFormat::Html && !self.served.is_named(),
-            "--view {} has rows alone; leave --view out for the page and the comparison",
+            "--view {0} is {0} alone; leave --view out for the page and the comparison",
             view.name()
         );
         let Some(file) = &self.file else {
-            return self.ask(&format!(
-                "/api/v1/report?view={}&format={}",
-                view.name(),
-                self.format.name()
-            ));
+            let (view, format) = (view.name(), self.format.name());
+            return self.ask(&format!("/api/v1/report?view={view}&format={format}"));
         };
-        let collector = replay(file, PROCESSES)?;
-        let rows = rows(&collector, view);
-        Ok(match self.format {
-            PageFormat::Json => json(&rows)?,
-            PageFormat::Text | PageFormat::Html => text::report(&rows, &overview(&collector), view),
-        })
+        Ok(told(&replay(file, PROCESSES)?, name(file), view, self.format)?)
     }
 
     /// The summary, beside its prediction if a model is named.

@@ -7,6 +7,7 @@
 //! - [`prediction`]: what should be seen, and [`comparison`]: what was, against it;
 //! - [`advice`]: which layout to take;
 //! - [`prometheus`][]: metrics;
+//! - [`views`]: what a report tells, and as what it is printed;
 //! - [`http`]: all of it by HTTP.
 
 pub mod advice;
@@ -18,3 +19,4 @@ pub mod prometheus;
 pub mod report;
 pub mod rows;
 pub mod text;
+pub mod views;

@@ -38,7 +38,7 @@ labels! {
     KIND = "kind", "`prefill` or `decode`";
     NAME = "name", "the group by its role, as in reports: `tp0`, `pp1.1`";
     ROLE = "role", "`tensor`, `pipeline`, `data`, `expert` or `world`";
-    CONFIDENCE = "confidence", "`observed` when what runs on the group shows its role, `assumed` when only its ranks suggest it";
+    CONFIDENCE = "confidence", "`stated` when the engine says where its workers stand, `observed` when what runs on the group shows its role, `assumed` when only its ranks suggest it";
     STAGE = "stage", "pipeline stage, from 0; empty when not known";
     TENSOR_RANK = "tensor_rank", "rank in the tensor-parallel group; empty when not known";
 }

@@ -34,8 +34,8 @@ pub mod text;
 pub mod timeline;
 pub mod transfers;
 
-use super::http::PageFormat;
 use super::rows::Row;
+use super::views::PageFormat;
 use compared::Compared;
 use nccltap_proto::Operation;
 use serde::{Deserialize, Serialize};
