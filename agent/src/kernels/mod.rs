@@ -5,7 +5,7 @@
 //! cudaLaunchKernel, cuLaunchKernelEx, ... ──> filter: one byte per handle ──> CUDA      (nearly all of them)
 //!                                                └──> wrapper ──> book ──> record
 //! ```
-//! A launch is the most frequent call in a worker. So one that is not on the list (`nccltap_proto::kernels`) meets nine
+//! A launch is the most frequent call in a worker. So one that is not on the list (`nccltap_proto::kernels`) meets eight
 //! instructions of `arch::launch_thunk` and no Rust: its handle chooses a byte of [`FILTER`], and where that is 0
 //! the call jumps to CUDA.
 //!
