@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lists which functions for graphs and capture a release of CUDA has, one name per line: RELEASE.txt for the runtime, as
+# Lists which functions for graphs, capture and launches of kernels a release of CUDA has, one name per line: RELEASE.txt for the runtime, as
 # its library exports them, and driver/RELEASE.txt for the driver, as cuda.h of the same package declares them.
 #
 # usage: agent/cuda-api/refresh.sh PACKAGE VERSION
@@ -18,13 +18,14 @@ unzip -q "$work"/*.whl -d "$work/wheel"
 library=$(find "$work/wheel" -name 'libcudart.so.*' | head -n 1)
 header=$(find "$work/wheel" -name cuda.h | head -n 1)
 release=$(cut -d. -f1,2 <<<"$version")
-functions='Graph[A-Z]|Device.*Graph|Stream.*[Cc]aptur|Thread.*Capture'
+functions='Graph[A-Z]|Device.*Graph|Stream.*[Cc]aptur|Thread.*Capture|Launch.*Kernel'
 mkdir -p "$here/driver"
 nm -D --defined-only "$library" | awk '{ print $3 }' | sed 's/@.*//' |
-    grep -E "^cuda($functions|GetDriverEntryPoint)" | grep -v '^cudaGraphics' |
+    grep -E "^cuda($functions|GetDriverEntryPoint|LibraryGetKernel|GetKernel|GetFuncBySymbol)|^__cuda(RegisterFunction|GetKernel|LaunchKernel)" |
+    grep -v '^cudaGraphics' |
     sort -u >"$here/$release.txt"
 # All forms of all functions, under the names that the library has them by.
 cc -E -P -x c -D__CUDA_API_VERSION_INTERNAL "$header" | tr '\n' ' ' | grep -oE 'CUresult +cu[A-Z][A-Za-z0-9_]*\(' |
-    sed 's/CUresult *//; s/(//' | grep -E "^cu($functions|GetProcAddress)" | grep -v '^cuGraphics' |
+    sed 's/CUresult *//; s/(//' | grep -E "^cu($functions|GetProcAddress|ModuleGetFunction|LibraryGetKernel|KernelGetFunction)" | grep -v '^cuGraphics' |
     sort -u >"$here/driver/$release.txt"
 echo "$release: $(wc -l <"$here/$release.txt") functions of the runtime, $(wc -l <"$here/driver/$release.txt") of the driver"

@@ -41,8 +41,10 @@ const LEFT_ALONE: &[(&str, &str)] = &[
     ("ncclLLA2A*", "sizes resources of device code"),
 ];
 
-/// What the tap leaves alone of the CUDA runtime's functions for graphs and capture, and why.
+/// What the tap leaves alone of the CUDA runtime's functions for graphs, capture and kernels, and why.
 const LEFT_ALONE_OF_CUDA: &[(&str, &str)] = &[
+    ("cudaLaunchCooperativeKernelMultiDevice", "several devices by one thread; gone in CUDA 13"),
+    ("cudaLibraryGetKernelCount", "asks"),
     ("cudaGraphUpload*", "prepares a launch; carries nothing out"),
     ("cudaGraphCreate", "a new graph holds nothing"),
     ("cudaGraphAdd*Dependencies*", "order within a graph"),
@@ -89,6 +91,9 @@ const LEFT_ALONE_OF_CUDA: &[(&str, &str)] = &[
 
 /// The same of the driver.
 const LEFT_ALONE_OF_DRIVER: &[(&str, &str)] = &[
+    ("cuLaunchCooperativeKernelMultiDevice", "several devices by one thread; deprecated"),
+    ("cuLibraryGetKernelCount", "asks"),
+    ("cuModuleGetFunctionCount", "asks"),
     ("cuGraphUpload*", "prepares a launch; carries nothing out"),
     ("cuGraphCreate", "a new graph holds nothing"),
     ("cuGraphAddDependencies*", "order within a graph"),

@@ -66,6 +66,13 @@ pub(crate) struct Call {
     pub(crate) driver_function: *mut usize,
     pub(crate) driver_version: u32,
     pub(crate) look_up_flags: u64,
+    /// A kernel that is launched, by whatever handle, and the addresses of its arguments.
+    pub(crate) kernel: *const c_void,
+    pub(crate) kernel_arguments: *const *const c_void,
+    /// The name of a kernel, mangled, a function that stands for one, and where CUDA puts a handle of one.
+    pub(crate) kernel_name: *const c_char,
+    pub(crate) host_function: *const c_void,
+    pub(crate) new_kernel: *mut *mut c_void,
 }
 
 impl Call {
@@ -103,6 +110,11 @@ impl Call {
             driver_function: std::ptr::null_mut(),
             driver_version: 0,
             look_up_flags: 0,
+            kernel: std::ptr::null(),
+            kernel_arguments: std::ptr::null(),
+            kernel_name: std::ptr::null(),
+            host_function: std::ptr::null(),
+            new_kernel: std::ptr::null_mut(),
         }
     }
 }
@@ -209,6 +221,52 @@ arguments! {
     ThreadLookUpFlags(u64) = |value, call| {
         call.look_up_flags = if value == 0 { PER_THREAD_LOOK_UP } else { value }
     };
+    /// `dim3`.
+    Dimensions(Dim3);
+    /// A kernel that is launched: a function that stands for it, a `cudaKernel_t`, or a `CUfunction`.
+    LaunchedKernel(*const c_void) = |value, call| call.kernel = value;
+    /// The addresses of a kernel's arguments.
+    KernelArguments(*const *const c_void) = |value, call| call.kernel_arguments = value;
+    /// `cudaLaunchConfig_t` and `CUlaunchConfig`.
+    LaunchConfiguration(*const LaunchHead) = |value, call| call.stream = LaunchHead::stream(value);
+    /// The same of a function for which stream 0 is the default stream of the calling thread.
+    ThreadLaunchConfiguration(*const LaunchHead) = |value, call| {
+        let stream = LaunchHead::stream(value);
+        call.stream = if stream.is_null() { PER_THREAD_STREAM as *mut c_void } else { stream }
+    };
+    /// The mangled name of a kernel.
+    KernelName(*const c_char) = |value, call| call.kernel_name = value;
+    /// A function of a library that stands for a kernel, or another handle of one.
+    HostFunction(*const c_void) = |value, call| call.host_function = value;
+    /// Where CUDA puts a handle of a kernel.
+    NewKernel(*mut *mut c_void) = |value, call| call.new_kernel = value;
+}
+
+/// `dim3`: passed by value.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Dim3([u32; 3]);
+
+/// The head of `cudaLaunchConfig_t` and `CUlaunchConfig`, which agree as far as this.
+#[repr(C)]
+pub(crate) struct LaunchHead {
+    _grid_and_block: [u32; 6],
+    _shared: usize,
+    stream: *mut c_void,
+}
+
+const _: () = assert!(std::mem::offset_of!(LaunchHead, stream) == 32);
+
+impl LaunchHead {
+    /// The stream of a launch, null where there is no configuration, which CUDA will say.
+    #[inline(always)]
+    fn stream(configuration: *const Self) -> *mut c_void {
+        if configuration.is_null() {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's own argument, which CUDA reads next.
+        unsafe { (*configuration).stream }
+    }
 }
 
 /// `ncclUniqueId`: 128 bytes, passed by value.

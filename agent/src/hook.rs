@@ -12,6 +12,7 @@ use crate::clock;
 use crate::communicators::Creation;
 use crate::ffi::*;
 use crate::graphs::{self, Destination};
+use crate::kernels;
 use crate::life::{self, Agent};
 use crate::record;
 use crate::resolve::driver;
@@ -23,6 +24,7 @@ use nccltap_proto::functions::{Function, Library, Meaning};
 use nccltap_proto::record::CAPTURED;
 use nccltap_proto::ringfile::{COPIES, first_copy};
 use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicPtr, Ordering::SeqCst};
 
 /// How many functions the table has.
 pub(crate) const FUNCTIONS: usize = Function::ALL.len();
@@ -30,6 +32,83 @@ pub(crate) const FUNCTIONS: usize = Function::ALL.len();
 /// Index of a function in tables of addresses: numbers begin at 1.
 pub(crate) const fn index_of(function: Function) -> usize {
     function.id() as usize - 1
+}
+
+/// The exported function of a row. A launch is told by its kernel, which is the first argument or the second.
+macro_rules! exported {
+    (KernelLaunch, $name:ident, $index:expr, $cache:path) => {
+        exported!(@launch "edi", $name, $index);
+    };
+    (KernelLaunchEx, $name:ident, $index:expr, $cache:path) => {
+        exported!(@launch "esi", $name, $index);
+    };
+    (@launch $handle:literal, $name:ident, $index:expr) => {
+        arch::launch_thunk!(
+            #[cfg_attr(not(test), unsafe(no_mangle))]
+            $name, $handle, kernels::FILTER, kernels::FILTER_BYTES, PASSES,
+            ($index) * size_of::<usize>(), behind::$name
+        );
+    };
+    ($meaning:ident, $name:ident, $index:expr, $cache:path) => {
+        arch::thunk!(
+            #[cfg_attr(not(test), unsafe(no_mangle))]
+            $name, $index, $cache, resolve_for_thunk
+        );
+    };
+}
+
+macro_rules! behind {
+    (KernelLaunch, $name:ident, $index:expr, $cache:path) => {
+        arch::thunk!($name, $index, $cache, resolve_for_thunk);
+    };
+    (KernelLaunchEx, $name:ident, $index:expr, $cache:path) => {
+        behind!(KernelLaunch, $name, $index, $cache);
+    };
+    ($meaning:ident, $name:ident, $index:expr, $cache:path) => {};
+}
+
+macro_rules! in_front {
+    (KernelLaunch, $name:ident, $index:expr) => { in_front!(@launch "edi", $name, $index); };
+    (KernelLaunchEx, $name:ident, $index:expr) => { in_front!(@launch "esi", $name, $index); };
+    (@launch $handle:literal, $name:ident, $index:expr) => {
+        arch::launch_thunk!(
+            $name<const COPY: usize>, $handle, kernels::FILTER, kernels::FILTER_BYTES,
+            libraries::COPIES,
+            libraries::offset_of_real(first_copy(Function::$name.library()) + COPY, $index),
+            wrappers::$name::<COPY>
+        );
+    };
+    ($meaning:ident, $name:ident, $index:expr) => {};
+}
+
+macro_rules! behind_of {
+    (KernelLaunch, $name:ident) => {
+        behind::$name as *const ()
+    };
+    (KernelLaunchEx, $name:ident) => {
+        behind::$name as *const ()
+    };
+    ($meaning:ident, $name:ident) => {
+        std::ptr::null::<()>()
+    };
+}
+
+macro_rules! pass {
+    ($meaning:ident, $name:ident) => {
+        AtomicPtr::new(behind_of!($meaning, $name) as *mut ())
+    };
+}
+
+macro_rules! wrapper {
+    (KernelLaunch, $name:ident, $copy:literal) => {
+        in_front::$name::<$copy> as *const ()
+    };
+    (KernelLaunchEx, $name:ident, $copy:literal) => {
+        in_front::$name::<$copy> as *const ()
+    };
+    ($meaning:ident, $name:ident, $copy:literal) => {
+        wrappers::$name::<$copy> as *const ()
+    };
 }
 
 macro_rules! define_hooks {
@@ -59,23 +138,46 @@ macro_rules! define_hooks {
             })*
         }
 
+        /// The callers of each function, and where their calls go.
+        mod caches {
+            use super::Cache;
+            $(#[allow(non_upper_case_globals)] pub(super) static $name: Cache = Cache::new();)*
+        }
+
         /// Where callers' linkage tables lead: each finds the wrapper for its caller.
         #[allow(non_snake_case)]
         mod thunks {
             use super::*;
-            mod caches {
-                use super::Cache;
-                $(#[allow(non_upper_case_globals)] pub(super) static $name: Cache = Cache::new();)*
-            }
-            $(crate::arch::thunk!($name, $id - 1, caches::$name, resolve_for_thunk);)*
+            $(exported!($meaning, $name, $id - 1, caches::$name);)*
         }
+
+        /// The same behind the exported functions that launch kernels.
+        #[allow(non_snake_case)]
+        mod behind {
+            use super::*;
+            $(behind!($meaning, $name, $id - 1, caches::$name);)*
+        }
+
+        /// In front of the wrappers of launches: what is not on the list of kernels goes to the copy at once.
+        #[allow(non_snake_case)]
+        mod in_front {
+            use super::*;
+            $(in_front!($meaning, $name, $id - 1);)*
+        }
+
+        /// Where launches go whose kernel is not on the list: to CUDA, as long as there is one copy of it, else
+        /// through the cache of callers. Null for functions that launch no kernel.
+        static PASSES: [AtomicPtr<()>; FUNCTIONS] = [$(pass!($meaning, $name)),*];
+
+        /// The thunks with a cache that stand behind [`PASSES`] until it is known where they lead.
+        static BEHIND: [Address; FUNCTIONS] = [$(Address(behind_of!($meaning, $name))),*];
 
         /// Addresses of the wrappers: `[function][copy]`, and one more for [`ANY_COPY`].
         static WRAPPERS: [[Address; COPIES + 1]; FUNCTIONS] = [$([
-            Address(wrappers::$name::<0> as *const ()),
-            Address(wrappers::$name::<1> as *const ()),
-            Address(wrappers::$name::<2> as *const ()),
-            Address(wrappers::$name::<3> as *const ()),
+            Address(wrapper!($meaning, $name, 0)),
+            Address(wrapper!($meaning, $name, 1)),
+            Address(wrapper!($meaning, $name, 2)),
+            Address(wrapper!($meaning, $name, 3)),
             Address(wrappers::$name::<ANY_COPY> as *const ()),
         ]),*];
 
@@ -105,6 +207,23 @@ pub(crate) fn wrapper(function: usize, library: usize) -> Option<usize> {
 /// The wrapper of a function for callers that cannot be told apart.
 pub(crate) fn wrapper_of_any(function: usize) -> Option<usize> {
     Some(WRAPPERS.get(function)?.get(ANY_COPY)?.0 as usize)
+}
+
+/// Launches of kernels that are not on the list go to `real` from now on: the one copy there is has it there.
+pub(crate) fn pass_directly(function: usize, real: usize) {
+    let launches = Function::ALL.get(function).is_some_and(|function| function.launches_kernel());
+    if let Some(pass) = PASSES.get(function).filter(|_| launches) {
+        pass.store(real as *mut (), SeqCst);
+    }
+}
+
+/// A library has several copies: which one a launch goes to, its caller tells.
+pub(crate) fn pass_by_caller(library: Library) {
+    for (function, (pass, behind)) in Function::ALL.iter().zip(PASSES.iter().zip(&BEHIND)) {
+        if function.library() == library && function.launches_kernel() {
+            pass.store(behind.0.cast_mut(), SeqCst);
+        }
+    }
 }
 
 /// The name of a function, as a C string.
@@ -249,6 +368,17 @@ fn seen(library: usize, function: Function, call: &Call, real: impl FnOnce() -> 
         Meaning::ExecutableUpdate => after(real, || graphs::updated(call)),
         Meaning::ExecutableSetChild => after(real, || graphs::child_set(call)),
         Meaning::ExecutableSetNode => after(real, || graphs::node_set(library, call)),
+        Meaning::KernelLaunch | Meaning::KernelLaunchEx => {
+            kernel_launched(library, function, call, real)
+        }
+        // It gives no result.
+        Meaning::KernelRegistered => {
+            let result = real();
+            kernels::registered(call);
+            result
+        }
+        Meaning::KernelFound => after(real, || kernels::found(call)),
+        Meaning::KernelOfFunction => after(real, || kernels::other_handle(call)),
         // SAFETY: the call succeeded, so what the caller passed is valid.
         Meaning::DriverLookUp => after(real, || unsafe { driver::found(library, call) }),
     }
@@ -337,6 +467,23 @@ impl Capturing {
 
 fn flags(destination: Destination) -> u8 {
     if destination.is_capture() { CAPTURED } else { 0 }
+}
+
+/// A kernel is launched that may be on the list.
+#[inline(always)]
+fn kernel_launched(
+    library: usize,
+    function: Function,
+    call: &Call,
+    real: impl FnOnce() -> c_int,
+) -> c_int {
+    // SAFETY: the caller's own arguments, which CUDA reads next.
+    let Some(said) = (unsafe { kernels::launched(call) }) else { return real() };
+    life::wake();
+    match graphs::any_open() {
+        false => recorded(library, function, &said, real),
+        true => recorded_while_capturing(library, function, &said, real),
+    }
 }
 
 /// A graph is launched: one record, whatever is in it.

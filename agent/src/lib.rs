@@ -1,5 +1,5 @@
-//! `libnccltap.so`: preloaded into a process, it records every NCCL call the process makes, and every launch
-//! of a CUDA graph that has such calls in it.
+//! `libnccltap.so`: preloaded into a process, it records every NCCL call the process makes, every launch of a
+//! kernel that moves data between GPUs beside NCCL, and every launch of a CUDA graph that has such calls in it.
 //!
 //! ```text
 //! caller's PLT ──> arch (thunk) ──> resolve (which copy of NCCL?) ─┐
@@ -8,6 +8,7 @@
 //!                 hook (one wrapper per function and copy) ──> record ──> ring
 //!                       │ communicators born and ended ──> communicators
 //!                       │ graphs captured and made executable ──> graphs
+//!                       │ kernels named, and launched ──> kernels
 //!                       │ first communicator ──> life ──> drain ──> stream ──> uplink ─┐
 //!                                                     libnccltap_uplink.so ──> collector
 //! engine, plugin ──> marks (of its steps) ──> record
@@ -16,7 +17,7 @@
 //! What must hold, whatever happens here: the host's call goes through with its own arguments and
 //! comes back with NCCL's own result. Trouble is counted (`faults`) and stepped around.
 //!
-//! Until the first communicator nothing happens in a process: no thread, no allocation, no file.
+//! Until the first communicator, or the first such kernel, nothing happens in a process: no thread, no allocation, no file.
 //!
 //! `unsafe` is in the modules that say `#![allow(unsafe_code)]` and nowhere else. Everything that
 //! knows the processor is in `arch`.
@@ -46,6 +47,7 @@ mod faults;
 mod ffi;
 mod graphs;
 mod hook;
+mod kernels;
 mod leftovers;
 mod life;
 mod mapping;

@@ -6,6 +6,7 @@
 use crate::ledger::bytes::message_bytes;
 use crate::steps::{Label, Phase, WAITING_STEPS};
 use crate::timeline::OperationCall;
+use nccltap_proto::record::UNKNOWN_COUNT;
 use std::collections::VecDeque;
 
 /// Slices that a process' life is told in, at most; at least half as many once it has lasted.
@@ -205,6 +206,9 @@ fn join(held: &mut Vec<Held>) {
 }
 
 fn bytes(call: &OperationCall) -> u64 {
+    if call.elements == UNKNOWN_COUNT {
+        return 0;
+    }
     let bytes = message_bytes(call.elements.into(), call.datatype).unwrap_or(0);
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
@@ -225,6 +229,7 @@ mod tests {
             operation: Operation::AllReduce,
             communicator: None,
             elements: 8,
+            path: nccltap_proto::Path::Nccl,
             datatype: Some(Datatype::Float16),
             peer: None,
             launch: Launch::Eager,

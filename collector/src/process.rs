@@ -309,7 +309,7 @@ impl Process {
         let seen = calls + marks + unknown_functions;
         let operation_calls: u64 = ledger
             .calls()
-            .filter(|(function, _)| function.operation().is_some())
+            .filter(|(function, _)| function.operation().is_some() || function.launches_kernel())
             .map(|(_, count)| count)
             .sum();
         let mut accounting = Accounting {

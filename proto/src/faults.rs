@@ -75,6 +75,8 @@ faults! {
     /// A node that holds a graph was changed, and it is not known in which graph it is: what that graph holds is
     /// not known any more, or counted as it was.
     UnknownNode = "unknown_node";
+    /// More kernels that move data between GPUs than can be told apart: launches of the others are not seen.
+    TooManyKernels = "too_many_kernels";
 }
 
 const _: () = assert!(Fault::ALL.len() <= crate::ringfile::FAULTS);

@@ -1,4 +1,4 @@
-//! THE TABLE: every function the tap wraps, of NCCL and of CUDA's graphs.
+//! THE TABLE: every function the tap wraps, of NCCL, of CUDA's graphs, and of CUDA's kernels.
 //!
 //! One row is one function: the number that stands for it in records, its C prototype as `nccl.h`,
 //! `cuda_runtime_api.h` or `cuda.h` has it, and what it means to us. Everything else follows from the rows:
@@ -152,6 +152,33 @@ macro_rules! wrapped_functions {
        105 cuGraphExecDestroy(executable: Executable) = ExecutableDestroy, "10.0";
        106 cuGraphLaunch(executable: Executable, stream: Stream) = GraphLaunch, "10.0";
        107 cuGraphLaunch_ptsz(executable: Executable, stream: ThreadStream) = GraphLaunch, "10.0";
+
+        // Kernels, named: by what nvcc puts into a library's start, and by who asks for one.
+       108 __cudaRegisterFunction(binary: Opaque, function: HostFunction, device_function: Opaque, name: KernelName, thread_limit: Int, thread: Opaque, block: Opaque, block_dim: Opaque, grid_dim: Opaque, warp_size: Opaque) = KernelRegistered, "7.0";
+       109 __cudaGetKernel(kernel: NewKernel, function: HostFunction) = KernelOfFunction, "12.1";
+       110 cudaGetKernel(kernel: NewKernel, function: HostFunction) = KernelOfFunction, "12.1";
+       111 cudaGetFuncBySymbol(function: NewKernel, symbol: HostFunction) = KernelOfFunction, "11.0";
+       112 cudaLibraryGetKernel(kernel: NewKernel, library: Opaque, name: KernelName) = KernelFound, "12.8";
+       113 cuModuleGetFunction(function: NewKernel, module: Opaque, name: KernelName) = KernelFound, "2.0";
+       114 cuLibraryGetKernel(kernel: NewKernel, library: Opaque, name: KernelName) = KernelFound, "12.0";
+       115 cuKernelGetFunction(function: NewKernel, kernel: HostFunction) = KernelOfFunction, "12.0";
+
+        // Kernels, launched: the most frequent calls of all. Those that are not on the list of kernels
+        // (kernels.rs) reach no wrapper.
+       116 cudaLaunchKernel(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Size, stream: Stream) = KernelLaunch, "7.0";
+       117 cudaLaunchKernel_ptsz(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Size, stream: ThreadStream) = KernelLaunch, "7.0";
+       118 cudaLaunchCooperativeKernel(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Size, stream: Stream) = KernelLaunch, "9.0";
+       119 cudaLaunchCooperativeKernel_ptsz(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Size, stream: ThreadStream) = KernelLaunch, "9.0";
+       120 __cudaLaunchKernel(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Size, stream: Stream) = KernelLaunch, "12.1";
+       121 __cudaLaunchKernel_ptsz(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Size, stream: ThreadStream) = KernelLaunch, "12.1";
+       122 cudaLaunchKernelExC(configuration: LaunchConfiguration, kernel: LaunchedKernel, arguments: KernelArguments) = KernelLaunchEx, "11.8";
+       123 cudaLaunchKernelExC_ptsz(configuration: ThreadLaunchConfiguration, kernel: LaunchedKernel, arguments: KernelArguments) = KernelLaunchEx, "11.8";
+       124 cuLaunchKernel(kernel: LaunchedKernel, grid_x: Int, grid_y: Int, grid_z: Int, block_x: Int, block_y: Int, block_z: Int, shared: Int, stream: Stream, arguments: KernelArguments, extra: Opaque) = KernelLaunch, "4.0";
+       125 cuLaunchKernel_ptsz(kernel: LaunchedKernel, grid_x: Int, grid_y: Int, grid_z: Int, block_x: Int, block_y: Int, block_z: Int, shared: Int, stream: ThreadStream, arguments: KernelArguments, extra: Opaque) = KernelLaunch, "7.0";
+       126 cuLaunchKernelEx(configuration: LaunchConfiguration, kernel: LaunchedKernel, arguments: KernelArguments, extra: Opaque) = KernelLaunchEx, "11.8";
+       127 cuLaunchKernelEx_ptsz(configuration: ThreadLaunchConfiguration, kernel: LaunchedKernel, arguments: KernelArguments, extra: Opaque) = KernelLaunchEx, "11.8";
+       128 cuLaunchCooperativeKernel(kernel: LaunchedKernel, grid_x: Int, grid_y: Int, grid_z: Int, block_x: Int, block_y: Int, block_z: Int, shared: Int, stream: Stream, arguments: KernelArguments) = KernelLaunch, "9.0";
+       129 cuLaunchCooperativeKernel_ptsz(kernel: LaunchedKernel, grid_x: Int, grid_y: Int, grid_z: Int, block_x: Int, block_y: Int, block_z: Int, shared: Int, stream: ThreadStream, arguments: KernelArguments) = KernelLaunch, "9.0";
     } };
 }
 
@@ -210,6 +237,16 @@ pub enum Meaning {
     GraphLaunch,
     /// Finds a function of the CUDA driver by its name.
     DriverLookUp,
+    /// A library says which kernel one of its functions stands for. Gives no result.
+    KernelRegistered,
+    /// Finds a kernel by its name.
+    KernelFound,
+    /// Finds another handle of a kernel.
+    KernelOfFunction,
+    /// Launches a kernel, which is the first argument.
+    KernelLaunch,
+    /// Launches a kernel, which is the second argument.
+    KernelLaunchEx,
 }
 
 /// A library whose functions the tap wraps. Several copies of each can be in one process.
@@ -358,9 +395,16 @@ impl Function {
     pub const fn library(self) -> Library {
         match self.name().as_bytes() {
             [b'n', ..] => Library::Nccl,
-            [b'c', b'u', b'd', b'a', ..] => Library::CudaRuntime,
+            [b'c', b'u', b'd', b'a', ..] | [b'_', b'_', b'c', b'u', b'd', b'a', ..] => {
+                Library::CudaRuntime
+            }
             _ => Library::CudaDriver,
         }
+    }
+
+    /// Whether it launches a kernel. Only launches of [communication kernels](crate::kernels) are recorded.
+    pub const fn launches_kernel(self) -> bool {
+        matches!(self.meaning(), Meaning::KernelLaunch | Meaning::KernelLaunchEx)
     }
 
     /// The operation, if the function moves data.
@@ -394,7 +438,8 @@ mod tests {
                 Library::CudaRuntime => "cuda",
                 Library::CudaDriver => "cu",
             };
-            let rest = function.name().strip_prefix(prefix).unwrap_or_default();
+            let public = function.name().trim_start_matches("__");
+            let rest = public.strip_prefix(prefix).unwrap_or_default();
             assert!(
                 rest.starts_with(|first: char| first.is_ascii_uppercase()),
                 "{}",

@@ -2,6 +2,7 @@
 //!
 //! - [`v1`]: the messages, generated from `proto/nccltap/v1/tap.proto`, which explains them;
 //! - [`functions`]: the table of wrapped functions, of NCCL and of CUDA's graphs;
+//! - [`kernels`]: the list of kernels that move data between GPUs beside NCCL;
 //! - [`record`]: one call in 64 bytes;
 //! - [`marks`]: what an engine says of its steps, as records too;
 //! - [`ringfile`]: the file in shared memory that outlives a killed process;
@@ -15,6 +16,7 @@ pub mod datatype;
 mod describe;
 pub mod faults;
 pub mod functions;
+pub mod kernels;
 pub mod marks;
 pub mod record;
 pub mod ringfile;
@@ -29,6 +31,7 @@ pub mod v1;
 
 pub use datatype::Datatype;
 pub use functions::{Function, Library, Meaning, Operation};
+pub use kernels::{Kernel, Path};
 pub use marks::{Mark, MarkKind, MarkedPlace, MarkedStep, RankOf};
 pub use record::{RECORD_SIZE, Record};
 

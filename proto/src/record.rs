@@ -1,7 +1,8 @@
-//! The record: one call of NCCL, one launch of a CUDA graph, or one [mark](crate::marks), in 64 bytes.
+//! The record: one call of NCCL, one launch of a CUDA graph or of a communication kernel, or one [mark](crate::marks), in 64 bytes.
 //!
 //! The same layout stands in the rings, in the ring file, on the wire and in recordings.
 
+use crate::kernels::Kernel;
 use bytemuck::{Pod, Zeroable};
 
 /// Bytes per record.
@@ -29,6 +30,32 @@ pub const NO_MANIFEST: u64 = 0;
 /// In `count` of a graph launch: what the graph holds is not known.
 pub const UNKNOWN_MANIFEST: u64 = u32::MAX as u64;
 
+/// In `count` of the launch of a communication kernel: how much it moves is not known.
+pub const UNKNOWN_COUNT: u64 = u64::MAX;
+
+/// What [`Record::reduction`] says of a communication kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelCall {
+    /// Which it is, `None` for one that a later release has on its list.
+    pub kernel: Option<Kernel>,
+    /// How many ranks take part, 0 when not known.
+    pub ranks: u16,
+}
+
+impl KernelCall {
+    /// As a record has it.
+    pub fn to_word(self) -> i32 {
+        let id = self.kernel.map_or(0, Kernel::id);
+        i32::from(id) << 16 | i32::from(self.ranks)
+    }
+
+    /// The kernel of a record's word.
+    pub fn from_word(word: i32) -> Self {
+        let id = u8::try_from(word >> 16).unwrap_or(0);
+        Self { kernel: Kernel::from_id(id), ranks: word as u16 }
+    }
+}
+
 /// One call of a wrapped function, as the caller stated it.
 ///
 /// Little endian. The producer writes it in two steps: everything but `end` and `result` before the
@@ -47,7 +74,8 @@ pub struct Record {
     pub stream: u64,
     /// NCCL's count argument, in elements: total for AllReduce, Broadcast and Reduce, per rank for
     /// AllGather and ReduceScatter, per peer for AlltoAll, Gather and Scatter. Of a graph launch, the
-    /// number of the manifest that says what it carries out, [`NO_MANIFEST`] or [`UNKNOWN_MANIFEST`].
+    /// number of the manifest that says what it carries out, [`NO_MANIFEST`] or [`UNKNOWN_MANIFEST`]. Of a
+    /// communication kernel, what NCCL's function would be told, or [`UNKNOWN_COUNT`].
     pub count: u64,
     /// Number of the function, see [`Function`](crate::functions::Function), or of a
     /// [`MarkKind`](crate::marks::MarkKind), which gives three of the words another meaning.
@@ -57,9 +85,10 @@ pub struct Record {
     /// How many groups were open around the call, at most 127; and [`CAPTURED`].
     pub depth: u8,
     /// Peer of a point-to-point call or root of a rooted one, as a rank of the communicator, or
-    /// [`NO_PEER`].
+    /// [`NO_PEER`]. Of a communication kernel, the calling rank, or [`NO_PEER`].
     pub peer: i32,
-    /// `ncclRedOp_t` of a reduction, 0 when the call has none.
+    /// `ncclRedOp_t` of a reduction, 0 when the call has none. Of the launch of a communication kernel, which
+    /// one it is and how many ranks take part: a [`KernelCall`].
     pub reduction: i32,
     /// `ncclResult_t` that NCCL returned, `cudaError_t` of a graph launch, or [`UNWOUND`].
     pub result: i32,
@@ -118,6 +147,16 @@ mod tests {
             let bytes: [u8; RECORD_SIZE] = bytemuck::cast(record);
             prop_assert_eq!(Record::from_bytes(&bytes), record);
         }
+    }
+
+    #[test]
+    fn the_word_of_a_kernel_leads_back_to_it() {
+        for kernel in Kernel::all() {
+            let call = KernelCall { kernel: Some(kernel), ranks: 8 };
+            assert_eq!(KernelCall::from_word(call.to_word()), call);
+        }
+        assert_eq!(KernelCall::from_word(0), KernelCall { kernel: None, ranks: 0 });
+        assert_eq!(KernelCall::from_word(-1).kernel, None);
     }
 
     #[test]

@@ -28,8 +28,10 @@ done
 for program in dlsym_cost dlsym_calls exec_cost; do
   gcc -O2 -o "$work/$program" "tests/cost/$program.c" -ldl -lm
 done
-gcc -O2 -I"$work" -o "$work/launch_cost" tests/cost/launch_cost.c -L"$work" -l:libnccl.so.2 -l:libcudart.so.12 -ldl -lm \
-  -Wl,-rpath-link,"$work"
+for program in launch_cost kernel_cost; do
+  gcc -O2 -I"$work" -o "$work/$program" "tests/cost/$program.c" -L"$work" -l:libnccl.so.2 -l:libcudart.so.12 -ldl -lm \
+    -Wl,-rpath-link,"$work"
+done
 export LD_LIBRARY_PATH=$work NCCLTAP_REHEARSAL=1 NCCLTAP_REHEARSAL_SAID=1
 
 start_collector() {
@@ -54,6 +56,10 @@ echo "== per launch of a CUDA graph: the runtime's own function and the process'
 "$work/launch_cost" 3000 | sed 's/^/  no tap, the noise:  /'
 tapped "$work/launch_cost" 3000 | sed 's/^/  with the tap:       /'
 
+echo "== per launch of a kernel, and per kernel that a library registers, by the same method"
+"$work/kernel_cost" 3000 | sed 's/^/  no tap, the noise:  /'
+tapped "$work/kernel_cost" 3000 | sed 's/^/  with the tap:       /'
+
 echo "== look-ups of names that are not ours: glibc's dlsym and the process's in one loop, interleaved"
 "$work/dlsym_cost" 3000 | sed 's/^/  no tap, the noise:  /'
 tapped "$work/dlsym_cost" 3000 | sed 's/^/  with the tap:       /'
@@ -72,6 +78,10 @@ if command -v valgrind >/dev/null; then
     plain=$(per_call instructions "$work/$program") with=$(per_call with_tap "$work/$program")
     echo "  $program: plain $plain, tapped $with, added $((with - plain))"
   done
+  echo "== instructions per launch of a kernel that is not on the list, from the difference of 128,000 and 64,000"
+  per_kernel() { echo $((($("$@" 100 128000) - $("$@" 100 64000)) / 64000)); }
+  plain=$(per_kernel instructions "$work/kernel_cost") with=$(per_kernel with_tap "$work/kernel_cost")
+  echo "  plain $plain, tapped $with, added $((with - plain))"
   echo "== instructions per launch of a graph, from the difference of 11,000 and 1,000 launches"
   per_launch() { echo $((($("$@" 11000 "$size") - $("$@" 1000 "$size")) / 10000)); }
   for size in 1 160; do

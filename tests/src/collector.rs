@@ -68,6 +68,15 @@ impl Collector {
         Tally::of_report(&self.get("/api/v1/report?format=json"))
     }
 
+    /// The rows themselves, as `nccltap report --format json` prints them.
+    ///
+    /// # Panics
+    /// When there are none.
+    pub fn report_rows(&self) -> Vec<serde_json::Value> {
+        let text = self.get("/api/v1/report?format=json");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("not rows ({error}): {text}"))
+    }
+
     /// What it knows of each process.
     ///
     /// # Panics

@@ -97,7 +97,7 @@ pub fn kill_under_load(
     let rows = collector.rows();
     let recovered_of = |thread: u64| -> u64 {
         let calls = rows.0.iter().filter(|(call, _)| call.pid == host.pid);
-        calls.filter(|(call, _)| call.elements == thread).map(|(_, count)| count).sum()
+        calls.filter(|(call, _)| call.elements == Some(thread)).map(|(_, count)| count).sum()
     };
     let mut killed = Killed {
         dropped: process.accounting.dropped + process.accounting.unrecorded,

@@ -94,7 +94,8 @@ impl RingsOfProcess {
         Some(Call {
             pid: self.pid,
             op: operation.name().to_owned(),
-            elements: record.count,
+            elements: Some(record.count),
+            path: "nccl".to_owned(),
             dtype: datatype(i32::from(record.datatype)),
             peer: (record.peer != NO_PEER).then_some(record.peer),
             group: communicator.map(|it| it.group).filter(|group| *group != 0),

@@ -131,7 +131,11 @@ impl Stage {
 
     /// The simulator's counts as a tally.
     pub fn ground_truth(&self, counter: Counter) -> Tally {
-        Tally::of_simulator(&self.counts(), counter)
+        let mut tally = Tally::of_simulator(&self.counts(), counter);
+        if counter == Counter::CarriedOut {
+            tally.add_kernels(&self.graphs());
+        }
+        tally
     }
 
     /// The ring files there are.

@@ -3,6 +3,7 @@
 
 use nccltap_proto::{Datatype, Function};
 use nccltap_rehearsal::counts::{Counts, Launch, Process, Row};
+use nccltap_rehearsal::graphs::{Graphs, Kernel};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -14,8 +15,8 @@ pub struct Call {
     pub pid: u32,
     /// NCCL's name without prefix, e.g. `AllReduce`.
     pub op: String,
-    /// NCCL's count argument.
-    pub elements: u64,
+    /// NCCL's count argument; of a kernel beside NCCL, what NCCL would be told, `None` where it does not say.
+    pub elements: Option<u64>,
     /// NCCL's name of the data type, `None` for one it does not have.
     pub dtype: Option<String>,
     /// Peer or root.
@@ -28,6 +29,8 @@ pub struct Call {
     pub rank: Option<i32>,
     /// `eager` or `graph`.
     pub launch: String,
+    /// The way it took: `nccl`, or what is written in [`KERNELS`].
+    pub path: String,
 }
 
 /// How often each call was made.
@@ -57,6 +60,25 @@ impl Tally {
             }
         }
         tally
+    }
+
+    /// Counts what kernels carried out beside NCCL, by the simulator's own account.
+    pub fn add_kernels(&mut self, cuda: &Graphs) {
+        for process in &cuda.processes {
+            for kernel in &process.kernels {
+                for (launch, count) in [("eager", kernel.launched), ("graph", kernel.replayed)] {
+                    if let Some(call) = carried_out(process.pid, kernel, launch) {
+                        self.add(call, count);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How much took this path.
+    pub fn of_path(&self, path: &str) -> u64 {
+        let calls = self.0.iter().filter(|(call, _)| call.path == path);
+        calls.map(|(_, count)| count).sum()
     }
 
     /// The rows of `nccltap report --format json`.
@@ -93,7 +115,8 @@ impl Tally {
 
     /// How often `op` was called with so many elements.
     pub fn of_elements(&self, op: &str, elements: u64) -> u64 {
-        let calls = self.0.iter().filter(|(call, _)| call.op == op && call.elements == elements);
+        let calls =
+            self.0.iter().filter(|(call, _)| call.op == op && call.elements == Some(elements));
         calls.map(|(_, count)| count).sum()
     }
 
@@ -147,7 +170,8 @@ fn asked(process: &Process, row: &Row) -> Option<Call> {
     Some(Call {
         pid: process.pid,
         op: function.operation()?.name().to_owned(),
-        elements: row.count,
+        elements: Some(row.count),
+        path: "nccl".to_owned(),
         dtype: datatype(row.datatype),
         peer: (row.peer >= 0).then_some(row.peer),
         group: known.then_some(row.communicator),
@@ -157,6 +181,41 @@ fn asked(process: &Process, row: &Row) -> Option<Call> {
             Launch::Eager => "eager".to_owned(),
             Launch::Graph => "graph".to_owned(),
         },
+    })
+}
+
+/// Parts of the names of kernels that move data between GPUs, with the path of each and what it does: written down
+/// here once more, by hand, so that a mistake in the tap's own list shows.
+pub const KERNELS: [(&str, &str, &str); 6] = [
+    ("cross_device_reduce_", "custom_all_reduce", "AllReduce"),
+    ("multimem_all_reduce_kernel", "symm_mem_multimem", "AllReduce"),
+    ("two_shot_all_reduce_kernel", "symm_mem_two_shot", "AllReduce"),
+    ("one_shot_all_reduce_kernel", "symm_mem_one_shot", "AllReduce"),
+    ("allreduce_fusion_kernel", "flashinfer_fused", "AllReduce"),
+    ("deep_ep11internode_ll", "deepep_ll", "AlltoAll"),
+];
+
+/// What a kernel carries out.
+fn carried_out(pid: u32, kernel: &Kernel, launch: &str) -> Option<Call> {
+    let (_, path, op) = KERNELS.iter().find(|(part, ..)| kernel.name.contains(part))?;
+    let types = [
+        ("bfloat16", "bfloat16", 2),
+        ("BFloat16", "bfloat16", 2),
+        ("__half", "float16", 2),
+        ("IfL", "float32", 4),
+    ];
+    let dtype = types.iter().find(|(part, ..)| kernel.name.contains(part));
+    Some(Call {
+        pid,
+        op: (*op).to_owned(),
+        elements: dtype.and_then(|(.., bytes)| Some(kernel.bytes? / bytes)),
+        dtype: dtype.map(|(_, name, _)| (*name).to_owned()),
+        peer: None,
+        group: None,
+        ranks: None,
+        rank: None,
+        launch: launch.to_owned(),
+        path: (*path).to_owned(),
     })
 }
 
@@ -171,7 +230,8 @@ pub fn datatype(code: i32) -> Option<String> {
 struct ReportRow {
     pid: u32,
     op: String,
-    elements: u64,
+    elements: Option<u64>,
+    path: String,
     dtype: Option<String>,
     peer: Option<i32>,
     communicator: Option<String>,
@@ -187,15 +247,22 @@ impl ReportRow {
             assert_eq!(hex.len(), 16, "`{hex}` is no communicator: 16 hexadecimal digits");
             u64::from_str_radix(hex, 16).unwrap_or_else(|_| panic!("`{hex}` is not hexadecimal"))
         });
+        // The simulator does not know for whom a kernel works.
+        let of_nccl = self.path == "nccl";
+        let (group, ranks, rank) = match of_nccl {
+            true => (group, self.ranks_in_group, self.rank),
+            false => (None, None, None),
+        };
         Call {
             pid: self.pid,
             op: self.op.clone(),
             elements: self.elements,
+            path: self.path.clone(),
             dtype: self.dtype.clone(),
             peer: self.peer,
             group,
-            ranks: self.ranks_in_group,
-            rank: self.rank,
+            ranks,
+            rank,
             launch: self.launch.clone(),
         }
     }

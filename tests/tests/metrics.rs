@@ -10,7 +10,11 @@ fn message_bytes(tally: &Tally) -> f64 {
         let name = call.dtype.as_deref();
         Datatype::ALL.iter().find(|datatype| Some(datatype.name()) == name).map_or(0, |d| d.size())
     };
-    tally.0.iter().map(|(call, count)| (size(call) * call.elements * count) as f64).sum()
+    tally
+        .0
+        .iter()
+        .map(|(call, count)| (size(call) * call.elements.unwrap_or(0) * count) as f64)
+        .sum()
 }
 
 /// Runs hosts with every operation, groups and communicators, and refused calls.

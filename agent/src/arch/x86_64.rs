@@ -60,8 +60,8 @@ pub(crate) fn stack_pointer() -> usize {
 /// the wrapper found there with all arguments in place, or asks `$resolve(id, return address,
 /// cache)` for it. rax, r10 and r11 are free at this point of a call; r11 keeps the return address.
 macro_rules! thunk {
-    ($name:ident, $id:expr, $cache:path, $resolve:path) => {
-        #[cfg_attr(not(test), unsafe(no_mangle))]
+    ($(#[$attribute:meta])* $name:ident, $id:expr, $cache:path, $resolve:path) => {
+        $(#[$attribute])*
         #[unsafe(naked)]
         pub(super) unsafe extern "C" fn $name() {
             std::arch::naked_asm!(
@@ -103,6 +103,37 @@ macro_rules! thunk {
     };
 }
 pub(crate) use thunk;
+
+/// Makes `$name`, a function that launches the kernel whose handle is in `$handle` (a register, its low half).
+///
+/// The handle chooses one of `$bytes` in `$filter`. Where that is 0, the call jumps to where `$direct` and
+/// `$offset` say, else to `$hit`. rax and r11 are free at this point of a call.
+macro_rules! launch_thunk {
+    ($(#[$attribute:meta])* $name:ident $(<const $copy:ident: usize>)?, $handle:literal, $filter:path, $bytes:expr, $direct:path, $offset:expr, $hit:path) => {
+        $(#[$attribute])*
+        #[unsafe(naked)]
+        pub(super) unsafe extern "C" fn $name$(<const $copy: usize>)?() {
+            std::arch::naked_asm!(
+                "endbr64",
+                concat!("mov eax, ", $handle),
+                "shr eax, 4",
+                "and eax, {mask}",
+                "lea r11, [rip + {filter}]",
+                "cmp byte ptr [r11 + rax], 0",
+                "jne 2f",
+                "jmp qword ptr [rip + {direct} + {offset}]",
+                "2:",
+                "jmp {hit}",
+                mask = const $bytes - 1,
+                filter = sym $filter,
+                direct = sym $direct,
+                offset = const $offset,
+                hit = sym $hit,
+            )
+        }
+    };
+}
+pub(crate) use launch_thunk;
 
 /// What a hook of [`lookup!`] answers: go on to the next dlsym in line.
 pub(crate) const PASS_ON: usize = 0;

@@ -118,10 +118,12 @@ pub(crate) fn captured(
     with_state(|agent, state| {
         let operation = ManifestOperation {
             count: call.count as u64,
-            communicator: agent
-                .communicators
-                .number_of(agent, library, call.communicator)
-                .unwrap_or(NO_COMMUNICATOR),
+            communicator: match call.communicator.is_null() {
+                // A kernel that goes past NCCL.
+                true => None,
+                false => agent.communicators.number_of(agent, library, call.communicator),
+            }
+            .unwrap_or(NO_COMMUNICATOR),
             times: 0,
             function,
             datatype: call.datatype,

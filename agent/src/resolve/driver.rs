@@ -29,6 +29,10 @@ const FOR_GRAPHS: [&str; 6] = [
     "cuGetProcAddress",
 ];
 
+/// How names begin that may be in the table.
+const WRAPPED: [&[u8]; 6] =
+    [b"cuGraph", b"cuStream", b"cuLaunch", b"cuModuleGetF", b"cuLibraryGetK", b"cuKernelGetF"];
+
 /// A capture for another API of graphics, whose result is no graph.
 const NO_GRAPH: &str = "ToCig";
 
@@ -51,7 +55,7 @@ pub(crate) unsafe fn found(library: usize, call: &Call) {
     // SAFETY: by the contract of this function.
     let (name, real) = unsafe { (CStr::from_ptr(call.driver_name), *call.driver_function) };
     let name = name.to_bytes();
-    if !(name.starts_with(b"cuGraph") || name.starts_with(b"cuStream") || is_for_graphs(name)) {
+    if !(WRAPPED.iter().any(|start| name.starts_with(start)) || is_for_graphs(name)) {
         return;
     }
     // What was found through a wrapper of this door is one already.

@@ -24,7 +24,7 @@ pub(crate) struct Address(pub(crate) *const ());
 unsafe impl Sync for Address {}
 
 /// One copy.
-struct Library {
+pub(crate) struct Library {
     /// Where the object lies; 0 while the place is free.
     base: AtomicUsize,
     real: [AtomicPtr<c_void>; FUNCTIONS],
@@ -73,7 +73,8 @@ pub(crate) const PEEK_AT_LAST_ERROR: usize = 2;
 /// The same: `cudaGetLastError`.
 pub(crate) const GET_LAST_ERROR: usize = 3;
 
-static COPIES: [Library; LIBRARIES] = [const {
+/// The copies. The machine code of launches reads addresses of functions from here, see [`offset_of_real`].
+pub(crate) static COPIES: [Library; LIBRARIES] = [const {
     Library {
         base: AtomicUsize::new(0),
         real: [const { AtomicPtr::new(std::ptr::null_mut()) }; FUNCTIONS],
@@ -98,6 +99,22 @@ pub(crate) fn real(library: usize, function: usize) -> *mut c_void {
         Some(real) => real.load(Relaxed),
         None => std::ptr::null_mut(),
     }
+}
+
+/// Where in [`COPIES`] the address of a function of a copy stands, in bytes.
+pub(crate) const fn offset_of_real(library: usize, function: usize) -> usize {
+    library * size_of::<Library>()
+        + std::mem::offset_of!(Library, real)
+        + function * size_of::<AtomicPtr<c_void>>()
+}
+
+/// Whether there is one copy of the library that a function belongs to.
+pub(crate) fn is_only_copy(function: usize) -> bool {
+    let kind = Function::ALL.get(function).map(|function| function.library());
+    let copies = COPIES.iter().enumerate().filter(|(index, copy)| {
+        kind.is_some() && kind_at(*index) == kind && copy.base.load(SeqCst) != 0
+    });
+    copies.count() == 1
 }
 
 /// The wrapper to stand in front of `real`, or None where the call must pass unrecorded.
@@ -140,8 +157,11 @@ fn place_of(function: usize, real: *mut c_void) -> Option<usize> {
         let base = match copy.base.load(Acquire) {
             // A copy that cannot be kept must not be wrapped: its wrappers would outlive it.
             0 if !keep_loaded(object.path) => return None,
-            0 => match copy.base.compare_exchange(0, object.base, AcqRel, Acquire) {
+            0 => match copy.base.compare_exchange(0, object.base, SeqCst, Acquire) {
                 Ok(_) => {
+                    if index > first_copy(kind) {
+                        hook::pass_by_caller(kind);
+                    }
                     copy.meet(kind, object.path);
                     object.base
                 }

@@ -126,7 +126,17 @@ fn resolve(function: usize, caller: usize) -> Option<usize> {
     if libraries::is_own_call(function, caller, real) {
         return Some(real);
     }
-    Some(libraries::wrapped(function, real as *mut c_void, DOOR_PLT).unwrap_or(real))
+    let Some(wrapper) = libraries::wrapped(function, real as *mut c_void, DOOR_PLT) else {
+        return Some(real);
+    };
+    // A second copy that is met meanwhile by another thread puts it back, before or here.
+    hook::pass_directly(function, real);
+    if !libraries::is_only_copy(function)
+        && let Some(function) = Function::ALL.get(function)
+    {
+        hook::pass_by_caller(function.library());
+    }
+    Some(wrapper)
 }
 
 /// The function the caller would have reached without us, if that can be told.

@@ -18,7 +18,8 @@ use std::process::ExitCode;
 /// Compares what was seen with what `nccltap predict` says of the same options
 ///
 /// Exit code 0 if every count is as predicted, 1 if one is not, 2 if there is nothing to compare.
-/// What goes past NCCL, as predicted, is not compared, and said so.
+/// What a kernel carries out beside NCCL counts like NCCL's own. Where the tap could see no kernel, what goes past NCCL, as
+/// predicted, is not compared, and said so.
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
     /// A recording, or the rows of `nccltap report --format json`

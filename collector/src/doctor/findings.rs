@@ -2,10 +2,22 @@
 
 use crate::outputs::processes::{LibraryView, ProcessView};
 use crate::outputs::text::grouped;
+use nccltap_proto::Function;
 use nccltap_proto::faults::Fault;
 use nccltap_proto::uplink;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+
+/// What decides whether all-reduces go through NCCL.
+const PATH_SETTINGS: &str = "to have all-reduces go through NCCL, vLLM takes --disable-custom-all-reduce, \
+    VLLM_ALLREDUCE_USE_SYMM_MEM=0, VLLM_ALLREDUCE_USE_FLASHINFER=0 and, in the compilation config, \
+    fuse_allreduce_rms=false; it is slower so";
+
+/// Launches of communication kernels that were recorded by themselves, or captured.
+fn kernel_launches(process: &ProcessView) -> u64 {
+    let launches = Function::ALL.iter().filter(|function| function.launches_kernel());
+    launches.filter_map(|function| process.calls.get(function.name())).sum()
+}
 
 /// What a finding means for the counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +103,15 @@ impl Findings {
                 "{who}: {unknown} launches of CUDA graphs of which it is not known what they carry out: \
                  they were made in a way that preloading cannot see, or are more than the tap has room for"
             ));
+        }
+        let kernels = kernel_launches(process);
+        if kernels > 0 {
+            self.good(format!(
+                "{who}: {} launches of kernels that move data beside NCCL were recorded; docs/coverage.md says what \
+                 is known of each path",
+                grouped(kernels)
+            ));
+            self.note(format!("{who}: {PATH_SETTINGS}"));
         }
         match sums.marks {
             0 if sums.operations > 0 => self.note(format!(

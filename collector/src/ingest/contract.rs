@@ -195,7 +195,8 @@ fn manifests(manifests: &[v1::Manifest], functions: &[v1::Function]) -> Result<(
                 return impossible(format!("function {} is out of range", operation.function));
             };
             known_function(function, functions)?;
-            if Function::from_id(function).is_some_and(|known| known.operation().is_none()) {
+            let moves = |known: Function| known.operation().is_some() || known.launches_kernel();
+            if Function::from_id(function).is_some_and(|known| !moves(known)) {
                 return impossible(format!(
                     "manifest {id} has function {function} in it, which is no operation"
                 ));

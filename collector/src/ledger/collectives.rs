@@ -206,6 +206,7 @@ mod tests {
             operation: function.operation().unwrap(),
             communicator: Some(3),
             elements,
+            path: nccltap_proto::Path::Nccl,
             datatype: Some(Datatype::Bfloat16),
             peer: Some(peer),
             launch: Launch::Eager,

@@ -2,23 +2,8 @@
 
 use crate::steps::Label;
 use crate::timeline::{CommunicatorId, Launch};
-use nccltap_proto::{Datatype, Operation};
-
-/// The way the data takes. A closed set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Path {
-    /// Through NCCL's host functions.
-    Nccl,
-}
-
-impl Path {
-    /// The name in reports and labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Nccl => "nccl",
-        }
-    }
-}
+use nccltap_proto::record::UNKNOWN_COUNT;
+use nccltap_proto::{Datatype, Operation, Path};
 
 /// How many elements one operation has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,12 +12,33 @@ pub enum Elements {
     Exactly(u64),
     /// More than half as many, and at most so many: a power of two, saturating at the largest.
     UpTo(u64),
+    /// It is not known: a kernel that moves data beside NCCL, whose arguments do not say it.
+    Unknown,
 }
 
 impl Elements {
+    /// What an operation says.
+    pub const fn of(elements: u64) -> Self {
+        match elements {
+            UNKNOWN_COUNT => Self::Unknown,
+            elements => Self::Exactly(elements),
+        }
+    }
+
+    /// What an operation adds to a sum of elements.
+    pub(super) fn summed(elements: u64) -> u128 {
+        match elements {
+            UNKNOWN_COUNT => 0,
+            elements => elements.into(),
+        }
+    }
+
     /// `elements` rounded up to a power of two.
     pub fn rounded(elements: u64) -> Self {
-        Self::UpTo(elements.checked_next_power_of_two().unwrap_or(u64::MAX))
+        match elements {
+            UNKNOWN_COUNT => Self::Unknown,
+            elements => Self::UpTo(elements.checked_next_power_of_two().unwrap_or(u64::MAX)),
+        }
     }
 }
 
@@ -73,6 +79,17 @@ pub struct Series {
 }
 
 impl Key {
+    /// Message bytes of operations of this key that have `elements` in all. `None` where size or data type are not
+    /// known.
+    pub fn message_bytes(&self, elements: u128) -> Option<u128> {
+        match self.elements {
+            Elements::Unknown => None,
+            Elements::Exactly(_) | Elements::UpTo(_) => {
+                super::bytes::message_bytes(elements, self.datatype)
+            }
+        }
+    }
+
     /// The series that the operation is part of.
     pub fn series(&self) -> Series {
         Series {

@@ -16,7 +16,8 @@ mod tally;
 
 pub use collectives::{Collective, Merged};
 pub use histogram::{DURATION_BUCKETS, Durations, SIZE_BUCKETS, Sizes};
-pub use key::{Elements, Key, Path, Series};
+pub use key::{Elements, Key, Series};
+pub use nccltap_proto::Path;
 pub use tally::Tally;
 
 use crate::steps::{Label, Phase, Tokens, WAITING_STEPS};
@@ -95,7 +96,7 @@ pub struct Ledger {
     simulated: u64,
 }
 
-const FUNCTION_SLOTS: usize = 128;
+const FUNCTION_SLOTS: usize = 256;
 const _: () = assert!(Function::ALL.len() < FUNCTION_SLOTS);
 
 impl Default for Ledger {
@@ -142,7 +143,7 @@ impl Ledger {
     pub fn unsettled(&self) -> impl Iterator<Item = Entry> {
         let lines = self.held().flat_map(|tally| &tally.lines);
         lines.map(|line| {
-            let each = u128::from(line.shape.elements);
+            let each = Elements::summed(line.shape.elements);
             Entry {
                 key: key(line.shape, Label::UNKNOWN),
                 count: line.count,
@@ -217,7 +218,8 @@ impl Ledger {
 
     /// Operations that NCCL refused.
     pub fn failed_operations(&self) -> u64 {
-        let operations = self.failed.iter().filter(|((f, _), _)| f.operation().is_some());
+        let is_operation = |f: &Function| f.operation().is_some() || f.launches_kernel();
+        let operations = self.failed.iter().filter(|((f, _), _)| is_operation(f));
         operations.map(|(_, count)| count).sum()
     }
 
@@ -246,7 +248,7 @@ impl Ledger {
             && self.count_merged(merged, label, 1)
         {
             self.entries[at].merged += 1;
-            self.entries[at].merged_elements += u128::from(call.elements);
+            self.entries[at].merged_elements += Elements::summed(call.elements);
         }
     }
 
@@ -267,7 +269,7 @@ impl Ledger {
             for (call, at) in calls.iter().zip(&entries) {
                 if call.communicator == Some(communicator) {
                     self.entries[*at].merged += 1;
-                    self.entries[*at].merged_elements += u128::from(call.elements);
+                    self.entries[*at].merged_elements += Elements::summed(call.elements);
                 }
             }
         }
@@ -341,7 +343,7 @@ impl Ledger {
     fn settle_tally(&mut self, tally: &Tally, label: Label, tokens: Tokens) {
         for line in &tally.lines {
             let at = self.entry(line.shape, label);
-            let elements = u128::from(line.shape.elements);
+            let elements = Elements::summed(line.shape.elements);
             let entry = &mut self.entries[at];
             entry.count += line.count;
             entry.elements += elements * u128::from(line.count);
@@ -356,7 +358,7 @@ impl Ledger {
             }
         }
         for line in &tally.lines {
-            let elements = u128::from(line.shape.elements);
+            let elements = Elements::summed(line.shape.elements);
             if line.merged > 0 && !left_out.iter().any(|c| Some(*c) == line.shape.communicator) {
                 let at = self.entry(line.shape, label);
                 self.entries[at].merged += line.merged;
@@ -441,7 +443,7 @@ impl Ledger {
         };
         let entry = &mut self.entries[at];
         entry.count += 1;
-        entry.elements += u128::from(call.elements);
+        entry.elements += Elements::summed(call.elements);
         if label.phase == Phase::Mixed {
             entry.prefill_elements += prefill_part(call.elements, label, tokens);
         }
@@ -501,12 +503,12 @@ fn key(shape: Shape, label: Label) -> Key {
     Key {
         operation: shape.operation,
         datatype: shape.datatype,
-        elements: Elements::Exactly(shape.elements),
+        elements: Elements::of(shape.elements),
         communicator: shape.communicator,
         peer: shape.peer,
         launch: shape.launch,
         label,
-        path: Path::Nccl,
+        path: shape.path,
     }
 }
 
@@ -514,7 +516,7 @@ fn key(shape: Shape, label: Label) -> Key {
 fn prefill_part(elements: u64, label: Label, tokens: Tokens) -> u128 {
     let all = u128::from(tokens.prefill) + u128::from(tokens.decode);
     match label.phase {
-        Phase::Mixed if all > 0 => u128::from(elements) * u128::from(tokens.prefill) / all,
+        Phase::Mixed if all > 0 => Elements::summed(elements) * u128::from(tokens.prefill) / all,
         _ => 0,
     }
 }

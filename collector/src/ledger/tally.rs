@@ -3,7 +3,7 @@
 use super::collectives::Merged;
 use super::histogram::Durations;
 use crate::timeline::{CommunicatorId, Launch, OperationCall};
-use nccltap_proto::{Datatype, Operation};
+use nccltap_proto::{Datatype, Operation, Path};
 
 /// Kinds of calls that a tally tells apart. A step has about ten.
 pub(super) const LINES: usize = 256;
@@ -17,6 +17,7 @@ pub(super) struct Shape {
     pub(super) communicator: Option<CommunicatorId>,
     pub(super) peer: Option<i32>,
     pub(super) launch: Launch,
+    pub(super) path: Path,
 }
 
 impl Shape {
@@ -29,6 +30,7 @@ impl Shape {
             communicator: call.communicator,
             peer: call.peer,
             launch: call.launch,
+            path: call.path,
         }
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::timeline::{Launch, Manifests};
+use nccltap_proto::record::UNKNOWN_COUNT;
 use nccltap_proto::{Datatype, v1};
 use proptest::prelude::*;
 
@@ -9,6 +10,7 @@ fn call(elements: u64, communicator: u32, peer: Option<i32>) -> OperationCall {
         operation: nccltap_proto::Operation::Send,
         communicator: Some(communicator),
         elements,
+        path: nccltap_proto::Path::Nccl,
         datatype: Some(Datatype::Float16),
         peer,
         launch: Launch::Eager,
@@ -114,7 +116,25 @@ fn manifest(operations: &[(u64, u32, u32, u32, bool)]) -> Manifest {
         };
     let operations = operations.iter().map(operation).collect();
     let mut all = Manifests::default();
-    all.learn(&v1::Manifest { id: 1, operations, device_launch: false }).unwrap().clone()
+    let manifest = v1::Manifest { id: 1, operations, device_launch: false };
+    all.learn(&manifest, &Communicators::default()).unwrap().clone()
+}
+
+#[test]
+fn what_a_kernel_does_not_say_of_its_size_is_in_no_sum() {
+    let mut ledger = Ledger::default();
+    let kernel = OperationCall { path: Path::SymmMemMultimem, ..call(UNKNOWN_COUNT, 0, None) };
+    for one in [kernel, call(8, 0, None), kernel] {
+        count(&mut ledger, &one);
+    }
+    let entries: Vec<_> = ledger
+        .entries()
+        .iter()
+        .map(|e| (e.key.path, e.key.elements, e.count, e.elements, e.key.message_bytes(e.elements)))
+        .collect();
+    let [unknown, known] = entries[..] else { panic!("two keys: {entries:?}") };
+    assert_eq!(unknown, (Path::SymmMemMultimem, Elements::Unknown, 2, 0, None));
+    assert_eq!((known.0, known.1, known.4), (Path::Nccl, Elements::Exactly(8), Some(8)));
 }
 
 #[test]
@@ -151,7 +171,9 @@ fn a_group_in_a_graph_is_a_collective_as_often_as_it_is_launched() {
         ..Default::default()
     };
     let operations = vec![broadcast(0), broadcast(1)];
-    let manifest = Manifest::from(&v1::Manifest { id: 1, operations, device_launch: false });
+    let mut all = Manifests::default();
+    let told = v1::Manifest { id: 1, operations, device_launch: false };
+    let manifest = all.learn(&told, &Communicators::default()).unwrap().clone();
     let mut ledger = Ledger::default();
     for _ in 0..5 {
         launched(&mut ledger, Holds::Operations(&manifest), &communicators);

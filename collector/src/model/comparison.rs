@@ -4,6 +4,9 @@
 //! is given the place whose prediction its counts are nearest to; then every row of every place is
 //! held against what the processes there did. Where the report knows phases, rows are compared by
 //! phase; where it says `unknown`, summed over phases.
+//!
+//! What a kernel carries out beside NCCL counts as if NCCL had. Where a report has no such operations at all, it is of
+//! a tap that could not see them, and those that are predicted past NCCL are not compared.
 
 use super::schedule::custom_all_reduce_takes;
 use super::{Call, Path, Phase, Prediction};
@@ -178,7 +181,8 @@ pub fn compare(prediction: &Prediction, seen: &[Seen]) -> Comparison {
         _ if idle.contains(kind) && serves_nobody(phase) => NOBODY,
         _ => phase,
     };
-    let classes = classes(prediction, name);
+    let sees_kernels = seen.iter().any(|row| row.path != Path::Nccl.name());
+    let classes = classes(prediction, sees_kernels, name);
     let processes = processes(seen, name);
     let places = places(&classes, &processes);
 
@@ -296,6 +300,7 @@ fn phase(row: &Seen) -> Option<&'static str> {
 
 fn classes(
     prediction: &Prediction,
+    sees_kernels: bool,
     name: impl Fn(&Kind, &'static str) -> &'static str,
 ) -> Vec<Class> {
     let layout = prediction.deployment.layout;
@@ -319,11 +324,12 @@ fn classes(
         let key = (kind, phase);
         for rank in ranks.list(&layout) {
             let Some(class) = places.get_mut(&rank) else { continue };
-            if call.path != Path::Nccl {
+            if call.path != Path::Nccl && !sees_kernels {
                 class.past_nccl.insert(key.clone());
                 continue;
             }
-            if call.operation == Operation::AllReduce && custom_all_reduce_takes(call) {
+            let takeable = call.operation == Operation::AllReduce && custom_all_reduce_takes(call);
+            if takeable && !sees_kernels {
                 class.takeable.insert(key.clone());
             }
             *class.counts.entry(key.clone()).or_default() += count;

@@ -141,6 +141,24 @@ fn what_goes_past_nccl_is_unseen_when_predicted_so_and_a_hint_when_not() {
 }
 
 #[test]
+fn what_a_kernel_carries_out_counts_as_if_nccl_had() {
+    let plain = prediction(2, 1, Settings::PAPER);
+    let mut seen = report(&plain, true);
+    let by_kernel = |row: &&mut Seen| {
+        row.op.as_deref() == Some("AllReduce") && row.dtype.as_deref() != Some("float32")
+    };
+    seen.iter_mut().filter(by_kernel).for_each(|row| row.path = "custom_all_reduce".into());
+    for settings in [Settings::PAPER, Settings { custom_all_reduce: true, ..Settings::PAPER }] {
+        let comparison = compare(&prediction(2, 1, settings), &seen);
+        assert!(comparison.agrees(), "{:?}", worst(&comparison));
+        assert_eq!(comparison.count(Verdict::Unseen), 0);
+    }
+    seen.iter_mut().filter(by_kernel).for_each(|row| row.count -= 1);
+    let custom = Settings { custom_all_reduce: true, ..Settings::PAPER };
+    assert!(!compare(&prediction(2, 1, custom), &seen).agrees(), "one less is found");
+}
+
+#[test]
 fn start_up_that_is_not_known_is_no_difference_where_phases_are_known() {
     let v1 = Settings { engine: Engine::V1Release0_11, ..Settings::PAPER };
     let prediction = prediction(2, 1, v1);

@@ -3,6 +3,7 @@
 use super::processes::{Overview, ProcessView};
 use super::rows::{Row, View};
 use crate::process::Life;
+use nccltap_proto::Function;
 use nccltap_proto::record::UNWOUND;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -286,6 +287,14 @@ pub(crate) fn warnings(overview: &Overview) -> Vec<String> {
                 "{who}: graphs were launched of which it is not known what they carry out, and that is \
                  in no count: {} launches",
                 grouped(launches.unknown)
+            ));
+        }
+        if let Some(calls) = process.calls.get(Function::ncclDevCommCreate.name()) {
+            all.push(format!(
+                "{who}: kernels of its own may send by NCCL's device API ({} calls of {}), and nobody sees \
+                 what they send",
+                grouped(*calls),
+                Function::ncclDevCommCreate.name()
             ));
         }
         for (op, count) in &process.conditional {

@@ -1,6 +1,6 @@
 //! Which communicator a record belongs to.
 
-use nccltap_proto::v1;
+use nccltap_proto::{Function, v1};
 use rustc_hash::FxHashMap;
 
 /// Number of a communicator within its process.
@@ -60,6 +60,15 @@ impl Communicators {
         let life = *self.by_handle.get(&handle)?.iter().rev().find(|l| l.holds(ticks))?;
         self.last = Some((handle, life));
         Some(life.id)
+    }
+
+    /// The communicator of so many ranks in which this process has `rank`: pynccl's before PyTorch's, and the
+    /// first before later ones.
+    pub(super) fn of_place(&self, ranks: u32, rank: i32) -> Option<CommunicatorId> {
+        let pynccl = u32::from(Function::ncclCommInitRank.id());
+        let fits = |c: &&v1::Communicator| (c.ranks, c.rank) == (ranks, rank);
+        let order = |c: &&v1::Communicator| (c.created_by != pynccl, c.created, c.id);
+        self.facts.values().filter(fits).min_by_key(order).map(|c| c.id)
     }
 
     /// What is known of a communicator.

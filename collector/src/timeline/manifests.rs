@@ -1,8 +1,8 @@
 //! What a launch of a graph carries out.
 
-use super::{CommunicatorId, Launch, OperationCall};
+use super::{CommunicatorId, Communicators, Launch, OperationCall, kernels};
 use nccltap_proto::record::{NO_DATATYPE, NO_PEER};
-use nccltap_proto::{Datatype, Function, Operation, v1};
+use nccltap_proto::{Datatype, Function, Operation, Path, v1};
 use rustc_hash::FxHashMap;
 
 /// Number of a manifest within its process, from 1.
@@ -32,10 +32,14 @@ pub struct Block {
 
 impl Manifests {
     /// Takes in a manifest. Gives it, if it is new.
-    pub fn learn(&mut self, manifest: &v1::Manifest) -> Option<&Manifest> {
+    pub fn learn(
+        &mut self,
+        manifest: &v1::Manifest,
+        communicators: &Communicators,
+    ) -> Option<&Manifest> {
         use std::collections::hash_map::Entry;
         match self.0.entry(manifest.id) {
-            Entry::Vacant(place) => Some(place.insert(Manifest::from(manifest))),
+            Entry::Vacant(place) => Some(place.insert(Manifest::of(manifest, communicators))),
             Entry::Occupied(_) => None,
         }
     }
@@ -79,16 +83,17 @@ impl Manifest {
     }
 }
 
-impl From<&v1::Manifest> for Manifest {
+impl Manifest {
     /// A manifest that keeps to the [contract](crate::ingest::contract). An operation of a function this
     /// collector does not know is left out.
-    fn from(manifest: &v1::Manifest) -> Self {
+    fn of(manifest: &v1::Manifest, communicators: &Communicators) -> Self {
         let same_group = |a: &v1::ManifestOperation, b: &v1::ManifestOperation| {
             a.group != 0 && a.group == b.group
         };
         let block = |operations: &[v1::ManifestOperation]| {
             let first = operations.first()?;
-            let calls: Vec<_> = operations.iter().filter_map(call).collect();
+            let calls: Vec<_> =
+                operations.iter().filter_map(|one| call(one, communicators)).collect();
             let (times, conditional) = (u64::from(first.times), first.conditional);
             (!calls.is_empty()).then_some(Block { calls, times, conditional })
         };
@@ -99,14 +104,18 @@ impl From<&v1::Manifest> for Manifest {
     }
 }
 
-fn call(operation: &v1::ManifestOperation) -> Option<OperationCall> {
+fn call(operation: &v1::ManifestOperation, communicators: &Communicators) -> Option<OperationCall> {
     let function = u16::try_from(operation.function).ok().and_then(Function::from_id)?;
+    if function.launches_kernel() {
+        return kernels::captured(function, operation, communicators);
+    }
     let datatype = u8::try_from(operation.datatype).unwrap_or(NO_DATATYPE);
     Some(OperationCall {
         function,
         operation: function.operation()?,
         communicator: operation.communicator.map(|id| id as CommunicatorId),
         elements: operation.count,
+        path: Path::Nccl,
         datatype: Datatype::from_code(datatype),
         peer: (operation.peer != NO_PEER).then_some(operation.peer),
         launch: Launch::Graph,
@@ -126,7 +135,8 @@ mod tests {
     }
 
     fn manifest(operations: Vec<v1::ManifestOperation>) -> Manifest {
-        Manifest::from(&v1::Manifest { id: 1, operations, device_launch: false })
+        let manifest = v1::Manifest { id: 1, operations, device_launch: false };
+        Manifest::of(&manifest, &Communicators::default())
     }
 
     #[test]
@@ -145,12 +155,12 @@ mod tests {
 
     #[test]
     fn a_manifest_never_changes() {
-        let mut manifests = Manifests::default();
+        let (mut manifests, communicators) = (Manifests::default(), Communicators::default());
         let one =
             v1::Manifest { id: 7, operations: vec![operation(1, 0, 5)], ..Default::default() };
-        assert!(manifests.learn(&one).is_some());
+        assert!(manifests.learn(&one, &communicators).is_some());
         let other = v1::Manifest { operations: vec![], ..one };
-        assert!(manifests.learn(&other).is_none());
+        assert!(manifests.learn(&other, &communicators).is_none());
         assert_eq!(manifests.get(7).unwrap().blocks().len(), 1);
     }
 

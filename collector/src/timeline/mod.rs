@@ -11,10 +11,12 @@
 //! - where records may be missing, the listener is told of a gap;
 //! - marks of engine steps take their place among the operations of all threads;
 //! - a call that went to a graph under capture carries nothing out; each launch of a graph carries out
-//!   what its manifest says.
+//!   what its manifest says;
+//! - a kernel that moves data beside NCCL is an operation like any other, on its own path ([`kernels`]).
 
 mod clock;
 mod communicators;
+mod kernels;
 mod manifests;
 mod order;
 mod rings;
@@ -26,7 +28,7 @@ pub use order::WAITING_OPERATIONS;
 pub use rings::HELD_OPERATIONS;
 
 use nccltap_proto::record::{NO_MANIFEST, NO_PEER, Record, records};
-use nccltap_proto::{Datatype, Function, Mark, Meaning, Operation, v1};
+use nccltap_proto::{Datatype, Function, Mark, Meaning, Operation, Path, v1};
 use order::{InOrder, Order};
 use rings::Ring;
 use std::collections::BTreeMap;
@@ -55,7 +57,7 @@ impl Launch {
     }
 }
 
-/// One operation that NCCL took.
+/// One operation that NCCL took, or the launch of a kernel that carries one out beside NCCL.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OperationCall {
     /// The function that was called.
@@ -64,8 +66,11 @@ pub struct OperationCall {
     pub operation: Operation,
     /// The communicator, `None` when the tap never saw it made.
     pub communicator: Option<CommunicatorId>,
-    /// NCCL's count argument, in elements.
+    /// NCCL's count argument, in elements; [`UNKNOWN_COUNT`](nccltap_proto::record::UNKNOWN_COUNT) for a kernel
+    /// that does not say it.
     pub elements: u64,
+    /// The way it takes.
+    pub path: Path,
     /// `None` for a data type that is not in NCCL's list.
     pub datatype: Option<Datatype>,
     /// Peer or root, as a rank of the communicator.
@@ -183,7 +188,8 @@ impl Timeline {
             self.reading.communicators.learn(communicator);
         }
         for manifest in &report.manifests {
-            if let Some(new) = self.reading.manifests.learn(manifest)
+            let Reading { manifests, communicators, .. } = &mut self.reading;
+            if let Some(new) = manifests.learn(manifest, communicators)
                 && new.device_launch()
             {
                 listener.launched_by_device(new);
@@ -359,6 +365,9 @@ impl Reading {
         let Some(function) = Function::from_id(record.function) else {
             return self.no_function(record, listener);
         };
+        if function.launches_kernel() {
+            return self.kernel(function, record, listener);
+        }
         listener.call(function);
         let went_through = matches!(record.result, SUCCESS | IN_PROGRESS);
         match function.meaning() {
@@ -405,6 +414,23 @@ impl Reading {
         }
     }
 
+    /// The launch of a kernel that moves data beside NCCL.
+    fn kernel(&mut self, function: Function, record: &Record, listener: &mut impl Listener) {
+        let Some(call) = kernels::call(function, record, &self.communicators) else {
+            // One that a later release has on its list.
+            self.unknown_functions += 1;
+            return;
+        };
+        listener.call(function);
+        let duration_ns = self.clock.duration_ns(record.start, record.end);
+        let call = OperationCall { duration_ns, ..call };
+        match record.result {
+            SUCCESS if record.is_captured() => listener.captured(&call),
+            SUCCESS => listener.operation(&call, &self.communicators),
+            result => listener.failed(function, result),
+        }
+    }
+
     /// A record that is of no function this collector knows.
     fn no_function(&mut self, record: &Record, listener: &mut impl Listener) {
         match Mark::of(record) {
@@ -428,6 +454,7 @@ impl Reading {
             operation,
             communicator: self.communicators.find(record.communicator, record.start),
             elements: record.count,
+            path: Path::Nccl,
             datatype: Datatype::from_code(record.datatype),
             peer: (record.peer != NO_PEER).then_some(record.peer),
             launch: Launch::Eager,

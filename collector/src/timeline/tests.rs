@@ -123,6 +123,7 @@ fn a_record_becomes_an_operation_with_its_communicator_and_duration() {
         operation: Operation::AllReduce,
         communicator: Some(4),
         elements: 8,
+        path: nccltap_proto::Path::Nccl,
         datatype: Some(Datatype::Bfloat16),
         peer: None,
         launch: Launch::Eager,

@@ -226,8 +226,8 @@ pub struct Fault {
     #[prost(uint64, tag = "2")]
     pub count: u64,
 }
-/// What one launch of a CUDA graph carries out: the operations of NCCL that were captured into it, or
-/// into graphs that are part of it. Operations that are repeated are stated once. Graphs that carry
+/// What one launch of a CUDA graph carries out: the operations of NCCL, and the kernels that carry out such
+/// beside NCCL, that were captured into it, or into graphs that are part of it. Operations that are repeated are stated once. Graphs that carry
 /// out the same share one manifest; a manifest never changes.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Manifest {
@@ -247,7 +247,7 @@ pub struct ManifestOperation {
     /// Function that was captured, as in Hello.functions.
     #[prost(uint32, tag = "1")]
     pub function: u32,
-    /// NCCL's count argument.
+    /// NCCL's count argument; of a kernel, as proto/src/record.rs says.
     #[prost(uint64, tag = "2")]
     pub count: u64,
     /// ncclDataType_t.
@@ -256,10 +256,11 @@ pub struct ManifestOperation {
     /// `id` of its Communicator. Absent when that is not described.
     #[prost(uint32, optional, tag = "4")]
     pub communicator: ::core::option::Option<u32>,
-    /// Peer or root, -1 when it has none.
+    /// Peer or root, -1 when it has none. Of a kernel, the calling rank.
     #[prost(int32, tag = "5")]
     pub peer: i32,
-    /// ncclRedOp_t, 0 when it has none.
+    /// ncclRedOp_t, 0 when it has none. Of a kernel, which one it is and how many ranks take part, as
+    /// proto/src/record.rs says.
     #[prost(int32, tag = "6")]
     pub reduction: i32,
     /// The same for operations that were issued in one group, which follow each other. 0 outside of groups.

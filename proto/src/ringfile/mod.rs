@@ -29,7 +29,7 @@ pub use reader::{RingFile, RingFileError, RingView, text};
 pub const MAGIC: [u8; 8] = *b"NCCLTAP\x01";
 
 /// Version of this layout. A reader refuses any other.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// File names are `nccltap-PID-INSTANCE.ring`, with INSTANCE in hexadecimal.
 pub const FILE_PREFIX: &str = "nccltap-";
@@ -62,7 +62,7 @@ pub const fn first_copy(library: Library) -> usize {
 }
 
 /// Functions that have a place in [`LibraryEntry::doors`].
-pub const FUNCTIONS: usize = 128;
+pub const FUNCTIONS: usize = 256;
 
 /// Different graphs a process can describe in its life. What a further one carries out is not known.
 pub const MANIFESTS: usize = 4096;
@@ -233,7 +233,9 @@ pub struct ManifestOperation {
     pub conditional: u8,
     /// Peer or root, or [`NO_PEER`](crate::record::NO_PEER).
     pub peer: i32,
-    /// `ncclRedOp_t`, 0 when it has none.
+    /// `ncclRedOp_t`, 0 when it has none; of a communication kernel, see [`Record::reduction`].
+    ///
+    /// [`Record::reduction`]: crate::Record::reduction
     pub reduction: i32,
     /// The same for operations of one group, which follow each other. 0 outside of groups.
     pub group: u32,

@@ -6,24 +6,48 @@
 
 /* Parts of the mangled names of kernels that read or write another GPU's memory. `bytes` tells, from the
  * arguments of a launch, what one GPU puts in; NULL where they do not tell. */
-static uint64_t cross_device_reduce_bytes(void **arguments) {
+static uint64_t cross_device_reduce_bytes(const char *name, void **arguments) {
   /* vLLM and SGLang: (RankData *, RankSignals, Signal *, T *result, int rank, int size), size in packs of 16. */
-  return arguments ? (uint64_t)*(const int *)arguments[5] * 16 : UINT64_MAX;
+  return arguments && strstr(name, "6SignalEPT_ii") ? (uint64_t)*(const int *)arguments[5] * 16 : UINT64_MAX;
+}
+
+/* Kernels whose parameters have changed say so at the end of their names. */
+static int ends_with(const char *name, const char *end) {
+  size_t length = strlen(name), tail = strlen(end);
+  return length >= tail && strcmp(name + length - tail, end) == 0;
+}
+
+static uint64_t element_bytes(const char *name) { return strstr(name, "float16") || strstr(name, "Float16") ? 2 : 4; }
+
+/* PyTorch's symmetric memory: a size_t among the arguments, in elements. */
+static uint64_t elements_at(int index, const char *name, void **arguments) {
+  return arguments ? *(const uint64_t *)arguments[index] * element_bytes(name) : UINT64_MAX;
+}
+
+static uint64_t multimem_bytes(const char *name, void **arguments) { return elements_at(1, name, arguments); }
+
+static uint64_t two_shot_bytes(const char *name, void **arguments) {
+  return elements_at(ends_with(name, "PPT_mmPPjmm") ? 2 : 3, name, arguments);
+}
+
+/* FlashInfer: a structure that begins with nranks, rank, size. */
+static uint64_t fusion_bytes(const char *name, void **arguments) {
+  return arguments ? (uint64_t)((const int *)arguments[0])[2] * element_bytes(name) : UINT64_MAX;
 }
 
 static const struct {
   const char *part;
-  uint64_t (*bytes)(void **arguments);
+  uint64_t (*bytes)(const char *name, void **arguments);
 } moving[] = {
     {"cross_device_reduce", cross_device_reduce_bytes}, /* vLLM's and SGLang's custom all-reduce */
     {"quickreduce", NULL},                              /* vLLM's quick all-reduce */
     {"allreduce_prototype", NULL},
     {"one_shot_all_reduce", NULL},                      /* torch's symmetric memory */
-    {"two_shot_all_reduce", NULL},
-    {"multimem_all_reduce", NULL},
+    {"two_shot_all_reduce", two_shot_bytes},
+    {"multimem_all_reduce", multimem_bytes},
     {"multimem_one_shot", NULL},
     {"multimem_all_gather", NULL},
-    {"allreduce_fusion_kernel", NULL},                  /* FlashInfer and TensorRT-LLM */
+    {"allreduce_fusion_kernel", fusion_bytes},          /* FlashInfer and TensorRT-LLM */
     {"oneshotAllreduce", NULL},
     {"twoshotAllreduce", NULL},
     {"moereduce_allreduce", NULL},
@@ -89,7 +113,7 @@ static int find_moving(const struct sim_kernel *kernel) {
 static struct counted *count(const struct sim_kernel *kernel) {
   int index = kernel->identity ? find_moving(kernel) : -1;
   if (index < 0) return NULL;
-  uint64_t bytes = moving[index].bytes ? moving[index].bytes(kernel->arguments) : UINT64_MAX;
+  uint64_t bytes = moving[index].bytes ? moving[index].bytes(kernel->name, kernel->arguments) : UINT64_MAX;
   for (struct counted *it = counted; it; it = it->next) {
     if (it->identity == kernel->identity && it->bytes == bytes && it->generation == record_generation()) return it;
   }

@@ -2,7 +2,6 @@
 //! without a tap having taken part. `cargo run -p nccltap-tests --bin observed -- COUNTS_DIR`.
 #![forbid(unsafe_code)]
 
-use nccltap_rehearsal::counts::Counts;
 use nccltap_tests::matrix::observed::rows;
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,8 +11,7 @@ fn main() -> ExitCode {
         eprintln!("observed: give the directory that the simulator counted in");
         return ExitCode::FAILURE;
     };
-    let counts = Counts::read(Path::new(&directory)).map_err(|error| format!("{error:#}"));
-    match counts.and_then(|counts| rows(&counts)) {
+    match rows(Path::new(&directory)) {
         Ok(rows) => {
             println!("{rows}");
             ExitCode::SUCCESS

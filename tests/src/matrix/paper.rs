@@ -140,7 +140,7 @@ impl Cell {
 
     fn is_of(&self, call: &Call) -> bool {
         let half = call.dtype.as_deref().is_some_and(|name| name.ends_with("float16"));
-        call.op == self.asked && call.elements == self.elements && half
+        call.op == self.asked && call.elements == Some(self.elements) && half
     }
 }
 
@@ -302,7 +302,8 @@ mod tests {
         Call {
             pid,
             op: op.to_owned(),
-            elements,
+            elements: Some(elements),
+            path: "nccl".to_owned(),
             dtype: Some("bfloat16".to_owned()),
             peer: None,
             group: None,

@@ -5,7 +5,6 @@ use super::observed::rows;
 use super::rows::{Row, Way};
 use crate::artifacts::built;
 use nccltap_proto::Datatype;
-use nccltap_rehearsal::counts::Counts;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs;
@@ -53,7 +52,7 @@ struct Checked {
 #[derive(Deserialize)]
 struct Seen {
     dtype: Option<String>,
-    elements: u64,
+    elements: Option<u64>,
     count: u64,
 }
 
@@ -69,8 +68,7 @@ pub fn trace_folder(folder: &Path) -> PathBuf {
 pub fn check(row: &Row, folder: &Path) -> Result<Predicted, String> {
     let options = options(row)?;
     let workload = workload(row, folder)?;
-    let counts = Counts::read(&folder.join("counts")).map_err(|error| error.to_string())?;
-    let seen = rows(&counts)?;
+    let seen = rows(&folder.join("counts"))?;
     let file = folder.join("simulator.json");
     fs::write(&file, &seen).map_err(|error| format!("{}: {error}", file.display()))?;
     let run = |format: &[&str]| {
@@ -92,7 +90,7 @@ pub fn check(row: &Row, folder: &Path) -> Result<Predicted, String> {
         false => String::from_utf8_lossy(&run(&[])?.stdout).into_owned(),
     };
     let seen: Vec<Seen> = serde_json::from_str(&seen).map_err(|error| error.to_string())?;
-    let of_seen = |row: &Seen| bytes(row.dtype.as_deref(), Some(row.elements)) * row.count;
+    let of_seen = |row: &Seen| bytes(row.dtype.as_deref(), row.elements) * row.count;
     let of_predicted = |row: &Checked| {
         bytes(Some(&row.dtype), row.elements) * row.predicted * row.ranks.len() as u64
     };
@@ -136,6 +134,7 @@ fn options(row: &Row) -> Result<Vec<String>, String> {
     for (holds, option) in [
         (layout.experts, " --ep"),
         (row.graphs, " --cuda-graphs"),
+        (row.custom, " --custom-all-reduce"),
         (row.agrees_on_the_cpu(), " --disable-nccl-for-dp-synchronization"),
     ] {
         text.push_str(if holds { option } else { "" });

@@ -76,6 +76,8 @@ pub struct Row {
     pub nodes: u32,
     /// Whether decode runs from CUDA graphs.
     pub graphs: bool,
+    /// Whether vLLM's custom all-reduce is left on, as it is by default.
+    pub custom: bool,
     /// How requests come in.
     pub way: Way,
 }
@@ -91,11 +93,15 @@ const fn row(
     graphs: bool,
     way: Way,
 ) -> Row {
-    Row { engine, version, model, layout, nodes: 1, graphs, way }
+    Row { engine, version, model, layout, nodes: 1, graphs, custom: false, way }
 }
 
 const fn on_two_nodes(row: Row) -> Row {
     Row { nodes: 2, ..row }
+}
+
+const fn by_default(row: Row) -> Row {
+    Row { custom: true, ..row }
 }
 
 const EAGER: bool = false;
@@ -162,6 +168,14 @@ pub const ROWS: &[Row] = &[
     row(NEWEST, None, L8, tp(2), GRAPHS, SEVERAL),
     row(NEWEST, None, L8, tp(2), EAGER, served(8)),
     row(SGLANG, None, L8, tp(2), EAGER, served(1)),
+    by_default(row(OLD, V0, L8, tp(2), EAGER, ONE)),
+    by_default(row(OLD, V0, L8, tp(4), GRAPHS, SEVERAL)),
+    by_default(row(OLD, V1, L8, tp(2), GRAPHS, SEVERAL)),
+    by_default(row(V11, None, L8, tp(2), GRAPHS, SEVERAL)),
+    by_default(row(V20, None, L8, tp(2), EAGER, ONE)),
+    by_default(row(V20, None, L8, tp(2), GRAPHS, SEVERAL)),
+    by_default(row(V20, None, L8, tp(4), GRAPHS, SEVERAL)),
+    by_default(row(NEWEST, None, L8, tp(2), GRAPHS, SEVERAL)),
 ];
 
 impl Row {
@@ -175,7 +189,11 @@ impl Row {
         let how = if self.graphs { "graphs" } else { "eager" };
         let engine = self.engine.replace("==", "-");
         let nodes = if self.nodes > 1 { format!("-{}nodes", self.nodes) } else { String::new() };
-        format!("{engine}{version}-{}-{}{nodes}-{how}-{}", self.model, self.layout, self.way)
+        let custom = if self.custom { "-custom" } else { "" };
+        format!(
+            "{engine}{version}-{}-{}{nodes}-{how}{custom}-{}",
+            self.model, self.layout, self.way
+        )
     }
 
     /// The GPUs that each node needs.

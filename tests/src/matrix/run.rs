@@ -7,6 +7,7 @@ use crate::artifacts::built;
 use crate::tally::Tally;
 use nccltap_rehearsal::COUNTS_DIRECTORY;
 use nccltap_rehearsal::counts::Counts;
+use nccltap_rehearsal::graphs::Graphs;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::json;
 use std::fs::{self, File};
@@ -39,16 +40,16 @@ pub fn run(row: &Row, folder: &Path) -> (Verdict, Tally) {
     let done = attempt(row, folder);
     let seconds = began.elapsed().as_secs();
     match done {
-        Ok((report, counts, resident)) => {
+        Ok((report, truth, resident)) => {
             let report = Tally::of_report(&report);
-            let verdict = Verdict::of(row.name(), seconds, resident, &report, &truth(&counts));
+            let verdict = Verdict::of(row.name(), seconds, resident, &report, &truth);
             (verdict.beside(prediction::check(row, folder)), report)
         }
         Err(why) => (Verdict::failed(row.name(), seconds, why), Tally::default()),
     }
 }
 
-type Done = (String, Counts, String);
+type Done = (String, Tally, String);
 
 fn attempt(row: &Row, folder: &Path) -> Result<Done, String> {
     let place = Place::new(folder)?;
@@ -84,7 +85,8 @@ impl<'a> Place<'a> {
         let report = fs::read_to_string(self.report())
             .map_err(|error| format!("there is no report: {error}"))?;
         let counts = Counts::read(&self.counts()).map_err(|error| error.to_string())?;
-        Ok((report, counts, self.resident()))
+        let cuda = Graphs::read(&self.counts()).map_err(|error| error.to_string())?;
+        Ok((report, truth(&counts, &cuda), self.resident()))
     }
 
     pub(super) fn counts(&self) -> PathBuf {
@@ -126,7 +128,7 @@ pub(super) fn generate(
         "pipeline_parallel_size": row.layout.pipeline,
         "enable_expert_parallel": row.layout.experts,
         "enforce_eager": !row.graphs,
-        "disable_custom_all_reduce": true,
+        "disable_custom_all_reduce": !row.custom,
     });
     for (name, value) in further {
         arguments[*name] = json!(value);
@@ -155,7 +157,10 @@ fn served(row: &Row, place: &Place, requests: u32) -> Result<(), String> {
     let port = free_port()?;
     let mut command = rehearse(row, place, &[]);
     command.args(if row.engine.starts_with("sglang") { sglang(row) } else { vllm(row)? });
-    command.args(["--host", "127.0.0.1", "--disable-custom-all-reduce"]);
+    command.args(["--host", "127.0.0.1"]);
+    if !row.custom {
+        command.arg("--disable-custom-all-reduce");
+    }
     command.args(["--port", &port.to_string()]);
     let mut rehearsal = Rehearsal::start(command, place)?;
     rehearsal.until(patience(), || answers(port))?;
@@ -304,7 +309,10 @@ impl Rehearsal {
 
     /// Waits until no rank calls any more: simulated ranks do not wait for each other.
     fn rest(&mut self, place: &Place) -> Result<(), String> {
-        let total = || Counts::read(&place.counts()).map(|counts| truth(&counts).total()).ok();
+        let total = || {
+            let (counts, cuda) = (Counts::read(&place.counts()), Graphs::read(&place.counts()));
+            Some(truth(&counts.ok()?, &cuda.ok()?).total())
+        };
         let mut last = (total(), Instant::now());
         self.until(patience(), || {
             let now = total();

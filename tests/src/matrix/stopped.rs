@@ -3,7 +3,7 @@
 
 use super::rows::{Layout, Row, Way};
 use super::run::{Place, REST, Rehearsal, generate, generated, patience};
-use super::verdict::{Verdict, truth};
+use super::verdict::Verdict;
 use crate::tally::Tally;
 use nccltap_rehearsal::counts::{Counts, Process};
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,6 +18,7 @@ const ROW: Row = Row {
     layout: Layout { tensor: 2, pipeline: 1, data: 1, experts: false },
     nodes: 1,
     graphs: false,
+    custom: false,
     way: Way::Offline { requests: REQUEST.0, output: REQUEST.1 },
 };
 
@@ -62,9 +63,9 @@ pub fn run(folder: &Path) -> Result<String, String> {
     let waits = last.0.as_ref().and_then(inside).unwrap_or_default();
     kill_process(pid, Signal::CONT).map_err(|error| format!("{stopped}: {error}"))?;
     generated(&mut rehearsal, &place, REQUEST)?;
-    let (report, counts, resident) = place.done()?;
+    let (report, truth, resident) = place.done()?;
     let (report, seconds) = (Tally::of_report(&report), began.elapsed().as_secs());
-    let verdict = Verdict::of(ROW.name(), seconds, resident, &report, &truth(&counts));
+    let verdict = Verdict::of(ROW.name(), seconds, resident, &report, &truth);
     if !verdict.is_equal() {
         return Err(format!("the ranks met, but the report differs\n{}", verdict.differences));
     }

@@ -3,6 +3,7 @@
 use super::prediction::Predicted;
 use crate::tally::{Counter, Tally};
 use nccltap_rehearsal::counts::Counts;
+use nccltap_rehearsal::graphs::Graphs;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -93,8 +94,10 @@ impl Verdict {
 }
 
 /// What the simulator carried out, by its own account.
-pub fn truth(counts: &Counts) -> Tally {
-    Tally::of_simulator(counts, Counter::CarriedOut)
+pub fn truth(counts: &Counts, cuda: &Graphs) -> Tally {
+    let mut tally = Tally::of_simulator(counts, Counter::CarriedOut);
+    tally.add_kernels(cuda);
+    tally
 }
 
 #[cfg(test)]
@@ -107,7 +110,8 @@ mod tests {
         let call = Call {
             pid: 7,
             op: "AllReduce".to_owned(),
-            elements: 4096,
+            elements: Some(4096),
+            path: "nccl".to_owned(),
             dtype: Some("bfloat16".to_owned()),
             peer: None,
             group: Some(1),

@@ -135,13 +135,16 @@ fn flows(ledger: &Ledger) -> FxHashMap<Flow, Amount> {
     let mut flows: FxHashMap<Flow, Amount> = FxHashMap::default();
     for entry in ledger.entries() {
         let key = &entry.key;
-        let (Elements::Exactly(one) | Elements::UpTo(one)) = key.elements;
+        let one = match key.elements {
+            Elements::Exactly(one) | Elements::UpTo(one) => Some(one),
+            Elements::Unknown => None,
+        };
         let flow = Flow {
             what: What::Operation(key.operation),
             phase: key.label.phase,
             communicator: key.communicator,
             peer: key.peer,
-            size_bits: message_bytes(one.into(), key.datatype).map(bits),
+            size_bits: one.and_then(|one| message_bytes(one.into(), key.datatype)).map(bits),
             launch: key.launch,
             path: key.path,
         };

@@ -293,10 +293,14 @@ fn operations(samples: &mut Samples, who: Who<'_>, process: &Process, admitted: 
         let Key { operation, datatype, elements, communicator, .. } = entry.key;
         let labels = labels_of(&entry.key.series());
         samples.count(Metric::Operations, labels.clone(), entry.count);
+        if entry.count > 0 {
+            let path = who.labels([entry.key.path.name().to_owned()]);
+            samples.level(Metric::PathSeen, path, |_| 1.0);
+        }
         if communicator.is_some() {
             *by_place.entry(labels[..4].to_vec()).or_default() += entry.count - entry.merged;
         }
-        let Some(bytes) = message_bytes(entry.elements, datatype) else { continue };
+        let Some(bytes) = entry.key.message_bytes(entry.elements) else { continue };
         samples.count(Metric::MessageBytes, labels.clone(), saturated(bytes));
         let place = Place::of(process, communicator);
         if let Some(bus) = bus_bytes(operation, bytes, place.ranks) {
@@ -414,7 +418,10 @@ fn note_doubt(doubt: &mut BTreeMap<(String, String), (u64, u64)>, process: &Proc
 }
 
 fn one_message(elements: Elements, datatype: Option<Datatype>) -> u128 {
-    let (Elements::Exactly(elements) | Elements::UpTo(elements)) = elements;
+    let elements = match elements {
+        Elements::Exactly(elements) | Elements::UpTo(elements) => elements,
+        Elements::Unknown => 0,
+    };
     message_bytes(elements.into(), datatype).unwrap_or(0)
 }
 

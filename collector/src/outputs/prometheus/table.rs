@@ -28,7 +28,7 @@ labels! {
     RANK = "rank", "rank in that communicator, empty when not known; `other` past the bound of series";
     OP = "op", "NCCL's name of the operation without prefix";
     PHASE = "phase", "`prefill`, `decode`, `mixed`, `startup` or `unknown`";
-    PATH = "path", "the way the data takes: `nccl`";
+    PATH = "path", "the way the data takes: `nccl`, or a kernel beside it: `custom_all_reduce`, `quick_reduce`, `symm_mem_multimem`, `symm_mem_one_shot`, `symm_mem_two_shot`, `flashinfer`, `flashinfer_fused`, `flashinfer_all_to_all`, `deepep_ht`, `deepep_ll`";
     LAUNCH = "launch", "`eager` or `graph`";
     RESULT = "result", "name of the `ncclResult_t`; `unwound` when the call was left by an exception or the end of its thread; `other`";
     FATE = "fate", "`seen`, or why the call is in no count: `before` (taken by an earlier collector) or `lost`";
@@ -120,7 +120,7 @@ macro_rules! metrics {
 
 metrics! {
     Operations = Counter "nccltap_operations" [JOB, HOST, GROUP, RANK, OP, PHASE, PATH, LAUNCH]
-        "Operations that NCCL took, as each rank issued them, or as launches of CUDA graphs carried them out.";
+        "Operations that NCCL took, as each rank issued them, or as launches of CUDA graphs carried them out; and launches of kernels that carry one out beside NCCL, under their path.";
     MessageBytes = Counter "nccltap_message_bytes" [JOB, HOST, GROUP, RANK, OP, PHASE, PATH, LAUNCH]
         "Bytes of those operations as each rank stated them: NCCL's count argument x element size.";
     BusBytes = Counter "nccltap_bus_bytes" [JOB, HOST, GROUP, RANK, OP, PHASE, PATH, LAUNCH]
@@ -147,6 +147,8 @@ metrics! {
         "Message bytes by phase, with those of a mixed step divided by its tokens. Bytes of start-up and of unknown phase are not in it.";
     PhaseUnknownRatio = Gauge "nccltap_phase_unknown_ratio" [JOB, HOST]
         "Share of the operations of engine workers whose phase is not known, of all but start-up.";
+    PathSeen = Gauge "nccltap_path_seen" [JOB, HOST, PATH]
+        "1 for each way on which operations were seen, NCCL's own or a kernel's beside it. What no tap can see has no series here: docs/coverage.md says which ways these are.";
     PredictedOperations = Counter "nccltap_predicted_operations" [JOB, HOST, STAGE, TENSOR_RANK, PHASE, OP]
         "Operations that the engine steps seen so far must have had, by the model that `nccltap serve` was told. Only operations of which every step of a phase has equally many, and those that no step has.";
     ComparedOperations = Counter "nccltap_compared_operations" [JOB, HOST, STAGE, TENSOR_RANK, PHASE, OP]

@@ -143,9 +143,9 @@ fn seen_bus_bytes(summary: &Summary) -> BTreeMap<String, u64> {
     sums
 }
 
-/// A transfer counts where it is sent, and what goes past NCCL nobody sees.
-fn is_sent(call: &Call) -> bool {
-    call.operation != Operation::Recv && call.path == Path::Nccl
+/// A transfer counts where it is sent, and what goes past NCCL only where kernels were seen at all.
+fn is_sent(call: &Call, sees_kernels: bool) -> bool {
+    call.operation != Operation::Recv && (call.path == Path::Nccl || sees_kernels)
 }
 
 /// The bus bytes of a prediction by collective.
@@ -176,6 +176,7 @@ fn cells(summary: &Summary, prediction: &Prediction) -> Vec<CellRow> {
         let phase = if unknown { "all" } else { phase };
         (phase_order(phase), phase.to_owned(), collective.to_owned())
     };
+    let sees_kernels = summary.operation_rows.iter().any(|row| row.path != Path::Nccl.name());
     let mut cells: BTreeMap<Key, CellRow> = BTreeMap::new();
     let new = |key: &Key| CellRow {
         phase: key.1.clone(),
@@ -187,12 +188,12 @@ fn cells(summary: &Summary, prediction: &Prediction) -> Vec<CellRow> {
     };
     let kinds: BTreeSet<(Phase, Operation)> = prediction
         .serving()
-        .filter(|(_, call, _)| is_sent(call))
+        .filter(|(_, call, _)| is_sent(call, sees_kernels))
         .map(|(_, call, _)| (call.phase, call.collective))
         .collect();
     for (phase, collective) in kinds {
-        let totals =
-            prediction.totals(|c| is_sent(c) && (c.phase, c.collective) == (phase, collective));
+        let totals = prediction
+            .totals(|c| is_sent(c, sees_kernels) && (c.phase, c.collective) == (phase, collective));
         let key = key(phase.name(), collective.name());
         let cell = cells.entry(key.clone()).or_insert_with(|| new(&key));
         cell.predicted_count = cell.predicted_count.saturating_add(totals.operations);

@@ -8,6 +8,7 @@
 //!
 //! - [`summary`][]: sums over ranks, what is missing from them, and the parts below;
 //! - [`paper`][]: the counts as Tables III to VI of the paper give them;
+//! - [`paths`][]: which way data took, NCCL or a kernel beside it;
 //! - [`sizes`][]: how large messages are;
 //! - [`transfers`][]: who sends to whom;
 //! - [`timeline`][]: when;
@@ -22,6 +23,7 @@
 pub mod compared;
 pub mod page;
 pub mod paper;
+pub mod paths;
 pub mod plots;
 pub mod predicted;
 pub mod serving;

@@ -1,6 +1,7 @@
 //! What was seen, summed over ranks, with what is missing from the sums.
 
 use super::paper::{self, Dimensions, PaperRow};
+use super::paths::{PathRow, taken};
 use super::sizes::{SizeRow, distribution};
 use super::timeline::{Lives, Timeline};
 use super::transfers::{Matrix, Transfers};
@@ -31,6 +32,9 @@ pub struct Summary {
     pub phases: Vec<PhaseRow>,
     /// Operations and bytes of all ranks.
     pub collectives: Vec<CollectiveRow>,
+    /// The ways that data took.
+    #[serde(default)]
+    pub paths: Vec<PathRow>,
     /// How large messages are.
     pub sizes: Vec<SizeRow>,
     /// Who sends to whom.
@@ -172,6 +176,7 @@ pub fn summary(collector: &Collector) -> Summary {
         missing,
         phases: phases.into_values().collect(),
         collectives: collectives(&collective_rows),
+        paths: taken(&collective_rows),
         sizes: distribution(&collective_rows),
         transfers,
         timeline: lives.done(),

@@ -2,6 +2,7 @@
 
 use super::compared::{Compared, Growth, Volume};
 use super::paper::PaperRow;
+use super::paths::sentences;
 use super::serving::{LEVELS, PREDICTED_LEVELS, Serving};
 use super::summary::Summary;
 use super::transfers::Cell;
@@ -18,7 +19,11 @@ const SHOWN: usize = 40;
 pub fn text(report: &Report) -> String {
     let mut text = String::new();
     let summary = &report.summary;
-    let _ = writeln!(text, "{}: {}\n", report.source, headline(summary));
+    let _ = writeln!(text, "{}: {}", report.source, headline(summary));
+    for sentence in sentences(&summary.paths, report.compared.as_ref()) {
+        let _ = writeln!(text, "{sentence}");
+    }
+    text.push('\n');
     if summary.workers.is_empty() && summary.missing.is_empty() {
         return text;
     }

@@ -71,7 +71,7 @@ pub struct Row {
     pub launch: String,
     /// NCCL's name of the data type.
     pub dtype: Option<String>,
-    /// NCCL's count argument.
+    /// NCCL's count argument; of a kernel beside NCCL, what NCCL would be told, null where it does not say.
     pub elements: Option<u64>,
     /// Where `elements` is null because the process has more different sizes than are kept apart:
     /// the power of two up to which they reach.
@@ -273,7 +273,10 @@ impl Table {
 }
 
 fn row(key: RowKey, sums: Sums, view: View, groups: &Groups) -> Row {
-    let message = message_bytes(sums.elements, key.dtype);
+    let message = match key.elements {
+        Elements::Unknown => None,
+        Elements::Exactly(_) | Elements::UpTo(_) => message_bytes(sums.elements, key.dtype),
+    };
     let bus = message.and_then(|message| match key.what {
         What::Operation(operation) => bus_bytes(operation, message, key.ranks_in_group),
         What::Merged(collective) => collective.bus_bytes(message, key.ranks_in_group?),
@@ -286,6 +289,7 @@ fn row(key: RowKey, sums: Sums, view: View, groups: &Groups) -> Row {
     let (elements, elements_up_to) = match key.elements {
         Elements::Exactly(elements) => (Some(elements), None),
         Elements::UpTo(bound) => (None, Some(bound)),
+        Elements::Unknown => (None, None),
     };
     let stage = groups.place(&key.identity()).map(|place| place.stage);
     Row {
