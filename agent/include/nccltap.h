@@ -52,9 +52,20 @@ typedef struct nccltap_step {
     uint32_t speculative_tokens; /* of those: guesses of a draft that are checked in this step */
 } nccltap_step;
 
+/* Where this worker stands: its rank and the number of ranks of each kind of parallelism, 0 and 1 where there is none,
+ * 0 and 0 where it is not known. Fields may be added at the end; `size` says which the caller knows. */
+typedef struct nccltap_coordinates {
+    uint32_t size; /* sizeof(nccltap_coordinates) */
+    uint32_t tensor_rank, tensor_size;
+    uint32_t pipeline_rank, pipeline_size;
+    uint32_t data_rank, data_size;     /* copies of the model */
+    uint32_t expert_rank, expert_size; /* among the ranks that have whole experts, 0 and 1 where experts are split or there are none */
+} nccltap_coordinates;
+
 typedef void (*nccltap_step_begin_function)(const nccltap_step *);
 typedef void (*nccltap_step_describe_function)(const nccltap_step *);
 typedef void (*nccltap_step_end_function)(void);
+typedef void (*nccltap_place_function)(const nccltap_coordinates *);
 
 #ifndef NCCLTAP_NO_PROTOTYPES
 /* A step begins. NULL when it is not known yet what it is; say it by nccltap_step_describe before the end,
@@ -66,6 +77,10 @@ __attribute__((weak)) void nccltap_step_describe(const nccltap_step *step);
 
 /* The step under way is over. Calls until the next one belong to none. */
 __attribute__((weak)) void nccltap_step_end(void);
+
+/* Where this worker stands in the engine's layout; the last word counts. Groups whose members all say so have the role that follows,
+ * whatever runs on them. Once the process has communicators: before, nothing is kept. */
+__attribute__((weak)) void nccltap_place(const nccltap_coordinates *at);
 #endif
 
 #ifdef __cplusplus

@@ -1,13 +1,13 @@
 //! Marks of engine steps: the functions that `include/nccltap.h` declares.
 //!
-//! An engine, or a plugin in it, says when a step begins, what it is, and when it is over. Each of that is
-//! a record in the calling thread's ring, which goes where all records go. Where the tap is not alive in
+//! An engine, or a plugin in it, says when a step begins, what it is, when it is over, and where this worker
+//! stands in the layout. Each of that is a record in the calling thread's ring, which goes where all records go. Where the tap is not alive in
 //! the process, nothing happens.
 #![allow(unsafe_code)]
 
 use crate::life;
 use crate::record;
-use nccltap_proto::{Mark, MarkKind, MarkedStep};
+use nccltap_proto::{Mark, MarkedPlace, MarkedStep, RankOf};
 
 /// `nccltap_step` of the header.
 #[derive(Clone, Copy, Default)]
@@ -22,31 +22,72 @@ struct CStep {
     speculative_tokens: u32,
 }
 
-const _: () = assert!(size_of::<CStep>() == 28 && align_of::<CStep>() == 4);
+/// `nccltap_coordinates` of the header.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct CCoordinates {
+    size: u32,
+    tensor: CRank,
+    pipeline: CRank,
+    data: CRank,
+    expert: CRank,
+}
 
-/// Size and flags: less than that says nothing.
+/// A rank and how many there are.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct CRank {
+    rank: u32,
+    size: u32,
+}
+
+const _: () = assert!(size_of::<CStep>() == 28 && align_of::<CStep>() == 4);
+const _: () = assert!(size_of::<CCoordinates>() == 36 && align_of::<CCoordinates>() == 4);
+
+/// A structure of the header: its first field is the size, a `uint32_t`, and every bit pattern is one.
+///
+/// # Safety
+/// That holds for the implementing type.
+unsafe trait Sized32: Default {}
+
+// SAFETY: `repr(C)`, and all fields are u32.
+unsafe impl Sized32 for CStep {}
+// SAFETY: as above.
+unsafe impl Sized32 for CCoordinates {}
+
+/// The size and one field more: less than that says nothing.
 const SMALLEST: usize = 8;
 
-impl CStep {
-    /// What a caller says. Fields that its header did not have are 0, fields that this one does not have
-    /// are not read.
-    ///
-    /// # Safety
-    /// `step` is null, or points to as many bytes as its first field says.
-    unsafe fn read(step: *const Self) -> Option<MarkedStep> {
-        if step.is_null() {
+/// What a caller says. Fields that its header did not have are 0, fields that this one does not have
+/// are not read.
+///
+/// # Safety
+/// `from` is null, or points to as many bytes as its first field says.
+unsafe fn read_sized<T: Sized32>(from: *const T) -> Option<T> {
+    if from.is_null() {
+        return None;
+    }
+    let mut read = T::default();
+    // SAFETY: the caller's word for it; the copy is bounded by both sizes.
+    unsafe {
+        let size = from.cast::<u32>().read_unaligned() as usize;
+        if size < SMALLEST {
             return None;
         }
-        let mut read = Self::default();
-        // SAFETY: the caller's word for it; the copy is bounded by both sizes.
-        unsafe {
-            let size = (&raw const (*step).size).read_unaligned() as usize;
-            if size < SMALLEST {
-                return None;
-            }
-            let length = size.min(size_of::<Self>());
-            std::ptr::copy_nonoverlapping(step.cast::<u8>(), (&raw mut read).cast::<u8>(), length);
-        }
+        let length = size.min(size_of::<T>());
+        std::ptr::copy_nonoverlapping(from.cast::<u8>(), (&raw mut read).cast::<u8>(), length);
+    }
+    Some(read)
+}
+
+impl CStep {
+    /// What a caller says of a step.
+    ///
+    /// # Safety
+    /// As for [`read_sized`].
+    unsafe fn read(step: *const Self) -> Option<MarkedStep> {
+        // SAFETY: the caller's promise.
+        let read = unsafe { read_sized(step) }?;
         let Self { flags, prefill_requests, decode_requests, prefill_tokens, .. } = read;
         let Self { decode_tokens, speculative_tokens, .. } = read;
         Some(MarkedStep {
@@ -60,9 +101,16 @@ impl CStep {
     }
 }
 
-fn mark(kind: MarkKind, step: Option<MarkedStep>) {
+impl CRank {
+    /// A rank that cannot be is none.
+    fn read(self) -> RankOf {
+        RankOf::new(self.rank, self.size).unwrap_or_default()
+    }
+}
+
+fn mark(mark: Mark) {
     if life::agent().is_some() {
-        record::mark(&Mark { kind, step });
+        record::mark(&mark);
     }
 }
 
@@ -74,7 +122,7 @@ fn mark(kind: MarkKind, step: Option<MarkedStep>) {
 unsafe extern "C" fn nccltap_step_begin(step: *const CStep) {
     if life::agent().is_some() {
         // SAFETY: the caller's promise.
-        mark(MarkKind::Begin, unsafe { CStep::read(step) });
+        mark(Mark::Begin(unsafe { CStep::read(step) }));
     }
 }
 
@@ -86,14 +134,28 @@ unsafe extern "C" fn nccltap_step_begin(step: *const CStep) {
 unsafe extern "C" fn nccltap_step_describe(step: *const CStep) {
     // SAFETY: the caller's promise.
     if let Some(step) = unsafe { CStep::read(step) } {
-        mark(MarkKind::Describe, Some(step));
+        mark(Mark::Describe(Some(step)));
     }
 }
 
 /// The step is over.
 #[cfg_attr(not(test), unsafe(no_mangle))]
 extern "C" fn nccltap_step_end() {
-    mark(MarkKind::End, None);
+    mark(Mark::End);
+}
+
+/// Says where this process stands in the engine's layout.
+///
+/// # Safety
+/// `at` is null, or points to as many bytes as its field `size` says.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+unsafe extern "C" fn nccltap_place(at: *const CCoordinates) {
+    // SAFETY: the caller's promise.
+    if let Some(CCoordinates { tensor, pipeline, data, expert, .. }) = unsafe { read_sized(at) } {
+        let (tensor, pipeline) = (tensor.read(), pipeline.read());
+        let (data, expert) = (data.read(), expert.read());
+        mark(Mark::Place(MarkedPlace { tensor, pipeline, data, expert }));
+    }
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ pub(crate) fn mark(mark: &Mark) {
         count: count as usize,
         ..Call::new()
     };
-    if begin(mark.kind.id(), &call, 0) {
+    if begin(mark.kind().id(), &call, 0) {
         finish(0, std::ptr::null_mut(), ffi::SUCCESS);
     }
 }

@@ -29,7 +29,7 @@ pub mod v1;
 
 pub use datatype::Datatype;
 pub use functions::{Function, Library, Meaning, Operation};
-pub use marks::{Mark, MarkKind, MarkedStep};
+pub use marks::{Mark, MarkKind, MarkedPlace, MarkedStep, RankOf};
 pub use record::{RECORD_SIZE, Record};
 
 /// Version of the contract. Raised when an older peer would misread a newer one.

@@ -1,13 +1,22 @@
-//! Marks: what an engine itself says of its steps, as records among those of its calls.
+//! Marks: what an engine itself says of its steps and of its layout, as records among those of its calls.
 //!
 //! A mark is a [`Record`] that opens and closes at once. Its number stands where that of a function would,
 //! above all of them, so that a reader which does not know marks counts them as functions it does not know.
+//!
+//! A step:
 //!
 //! | word | low half | high half |
 //! |---|---|---|
 //! | `communicator` | requests in prefill | requests in decode |
 //! | `stream` | tokens in prefill | tokens in decode |
 //! | `count` | speculative tokens | flags |
+//!
+//! Where a worker stands, rank and size of 16 bits each:
+//!
+//! | word | low half | high half |
+//! |---|---|---|
+//! | `communicator` | tensor parallel | pipeline parallel |
+//! | `stream` | data parallel | expert parallel |
 
 use crate::record::Record;
 
@@ -17,7 +26,7 @@ const FIRST: u16 = 0x8000;
 /// In the flags of a record: nothing is said of the step. What a caller sets here is masked out.
 const NOT_DESCRIBED: u32 = 1 << 31;
 
-/// Where a mark stands in its step.
+/// What a mark says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum MarkKind {
@@ -27,11 +36,13 @@ pub enum MarkKind {
     Describe = FIRST + 1,
     /// The step is over.
     End = FIRST + 2,
+    /// Where this worker stands in the engine's layout.
+    Place = FIRST + 3,
 }
 
 impl MarkKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Begin, Self::Describe, Self::End];
+    pub const ALL: [Self; 4] = [Self::Begin, Self::Describe, Self::End, Self::Place];
 
     /// The kind with this number, or `None`.
     pub const fn from_id(id: u16) -> Option<Self> {
@@ -39,6 +50,7 @@ impl MarkKind {
             id if id == Self::Begin as u16 => Some(Self::Begin),
             id if id == Self::Describe as u16 => Some(Self::Describe),
             id if id == Self::End as u16 => Some(Self::End),
+            id if id == Self::Place as u16 => Some(Self::Place),
             _ => None,
         }
     }
@@ -54,6 +66,7 @@ impl MarkKind {
             Self::Begin => "nccltap_step_begin",
             Self::Describe => "nccltap_step_describe",
             Self::End => "nccltap_step_end",
+            Self::Place => "nccltap_place",
         }
     }
 }
@@ -98,44 +111,117 @@ impl MarkedStep {
     }
 }
 
+/// A worker's rank among those of one kind of parallelism.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RankOf {
+    /// From 0.
+    pub rank: u16,
+    /// How many ranks there are; 0 where nothing is said.
+    pub size: u16,
+}
+
+impl RankOf {
+    /// `None` for a rank that cannot be, and for sizes past 65,535.
+    pub fn new(rank: u32, size: u32) -> Option<Self> {
+        let (rank, size) = (u16::try_from(rank).ok()?, u16::try_from(size).ok()?);
+        (rank < size).then_some(Self { rank, size })
+    }
+
+    const fn half(self) -> u32 {
+        self.rank as u32 | (self.size as u32) << 16
+    }
+
+    fn of_half(half: u32) -> Self {
+        Self::new(half & 0xffff, half >> 16).unwrap_or_default()
+    }
+}
+
+/// Where a worker stands in its engine's layout, as the engine says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MarkedPlace {
+    /// Tensor parallel.
+    pub tensor: RankOf,
+    /// Pipeline parallel.
+    pub pipeline: RankOf,
+    /// Data parallel.
+    pub data: RankOf,
+    /// Expert parallel: among the ranks that share the experts.
+    pub expert: RankOf,
+}
+
 /// One mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// Where it stands in its step.
-    pub kind: MarkKind,
-    /// What the step is, where the engine says so.
-    pub step: Option<MarkedStep>,
+pub enum Mark {
+    /// A step begins; what it is, where the engine knows already.
+    Begin(Option<MarkedStep>),
+    /// What the step under way is, where anything is said.
+    Describe(Option<MarkedStep>),
+    /// The step is over.
+    End,
+    /// Where this worker stands.
+    Place(MarkedPlace),
 }
 
 impl Mark {
+    /// What kind of mark it is.
+    pub const fn kind(&self) -> MarkKind {
+        match self {
+            Self::Begin(_) => MarkKind::Begin,
+            Self::Describe(_) => MarkKind::Describe,
+            Self::End => MarkKind::End,
+            Self::Place(_) => MarkKind::Place,
+        }
+    }
+
     /// The mark that a record is, or `None` for a record of something else.
     pub fn of(record: &Record) -> Option<Self> {
-        let kind = MarkKind::from_id(record.function)?;
-        let (prefill_requests, decode_requests) = halves(record.communicator);
-        let (prefill_tokens, decode_tokens) = halves(record.stream);
-        let (speculative_tokens, flags) = halves(record.count);
-        let step = (flags & NOT_DESCRIBED == 0).then_some(MarkedStep {
-            prefill_requests,
-            decode_requests,
-            prefill_tokens,
-            decode_tokens,
-            speculative_tokens,
-            flags,
-        });
-        Some(Self { kind, step })
+        Some(match MarkKind::from_id(record.function)? {
+            MarkKind::Begin => Self::Begin(step_of(record)),
+            MarkKind::Describe => Self::Describe(step_of(record)),
+            MarkKind::End => Self::End,
+            MarkKind::Place => {
+                let [tensor, pipeline] = ranks(record.communicator);
+                let [data, expert] = ranks(record.stream);
+                Self::Place(MarkedPlace { tensor, pipeline, data, expert })
+            }
+        })
     }
 
     /// The words `communicator`, `stream` and `count` of its record.
     pub fn words(&self) -> [u64; 3] {
-        match self.step {
-            None => [0, 0, word(0, NOT_DESCRIBED)],
-            Some(step) => [
+        match self {
+            Self::Begin(None) | Self::Describe(None) | Self::End => [0, 0, word(0, NOT_DESCRIBED)],
+            Self::Begin(Some(step)) | Self::Describe(Some(step)) => [
                 word(step.prefill_requests, step.decode_requests),
                 word(step.prefill_tokens, step.decode_tokens),
                 word(step.speculative_tokens, step.flags & !NOT_DESCRIBED),
             ],
+            Self::Place(place) => [
+                word(place.tensor.half(), place.pipeline.half()),
+                word(place.data.half(), place.expert.half()),
+                0,
+            ],
         }
     }
+}
+
+fn step_of(record: &Record) -> Option<MarkedStep> {
+    let (prefill_requests, decode_requests) = halves(record.communicator);
+    let (prefill_tokens, decode_tokens) = halves(record.stream);
+    let (speculative_tokens, flags) = halves(record.count);
+    (flags & NOT_DESCRIBED == 0).then_some(MarkedStep {
+        prefill_requests,
+        decode_requests,
+        prefill_tokens,
+        decode_tokens,
+        speculative_tokens,
+        flags,
+    })
+}
+
+fn ranks(word: u64) -> [RankOf; 2] {
+    let (low, high) = halves(word);
+    [RankOf::of_half(low), RankOf::of_half(high)]
 }
 
 fn word(low: u32, high: u32) -> u64 {
@@ -161,22 +247,56 @@ mod tests {
         assert!(Function::ALL.iter().all(|function| function.id() < FIRST));
     }
 
-    proptest! {
-        #[test]
-        fn a_mark_comes_back_from_its_record(numbers: [u32; 6], kind in 0usize..3, described: bool) {
-            let [prefill_requests, decode_requests, prefill_tokens, decode_tokens, speculative_tokens, flags] =
-                numbers;
-            let step = MarkedStep {
+    fn any_rank() -> impl Strategy<Value = RankOf> {
+        (0u32..1 << 16, 0u32..1 << 16).prop_map(|(r, s)| RankOf::new(r, s).unwrap_or_default())
+    }
+
+    fn any_step() -> impl Strategy<Value = MarkedStep> {
+        any::<[u32; 6]>().prop_map(|numbers| {
+            let [
+                prefill_requests,
+                decode_requests,
+                prefill_tokens,
+                decode_tokens,
+                speculative_tokens,
+                flags,
+            ] = numbers;
+            MarkedStep {
                 prefill_requests,
                 decode_requests,
                 prefill_tokens,
                 decode_tokens,
                 speculative_tokens,
                 flags: flags & !NOT_DESCRIBED,
-            };
-            let mark = Mark { kind: MarkKind::ALL[kind], step: described.then_some(step) };
+            }
+        })
+    }
+
+    fn any_mark() -> impl Strategy<Value = Mark> {
+        prop_oneof![
+            proptest::option::of(any_step()).prop_map(Mark::Begin),
+            proptest::option::of(any_step()).prop_map(Mark::Describe),
+            Just(Mark::End),
+            [any_rank(), any_rank(), any_rank(), any_rank()].prop_map(
+                |[tensor, pipeline, data, expert]| {
+                    Mark::Place(MarkedPlace { tensor, pipeline, data, expert })
+                }
+            ),
+        ]
+    }
+
+    #[test]
+    fn a_rank_past_its_size_is_none() {
+        assert_eq!(RankOf::new(1, 1), None);
+        assert_eq!(RankOf::new(0, 1 << 16), None);
+        assert_eq!(RankOf::new(0, 1), Some(RankOf { rank: 0, size: 1 }));
+    }
+
+    proptest! {
+        #[test]
+        fn a_mark_comes_back_from_its_record(mark in any_mark()) {
             let [communicator, stream, count] = mark.words();
-            let function = mark.kind.id();
+            let function = mark.kind().id();
             let record = Record { communicator, stream, count, function, ..Record::default() };
             prop_assert_eq!(Mark::of(&record), Some(mark));
         }

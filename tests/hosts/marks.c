@@ -1,6 +1,6 @@
 /* An engine that marks its steps by nccltap.h, and runs without the tap as well.
  *
- * usage: marks weak | dlsym | threads | killed | many N */
+ * usage: marks weak | dlsym | threads | killed | many N | placed RANK */
 #include "host.h"
 
 #include <dlfcn.h>
@@ -72,6 +72,13 @@ static void *reduce_elsewhere(void *comm) {
   return NULL;
 }
 
+/* A pipeline of two stages, says the engine; what runs on it would be tensor parallel. */
+static void placed(ncclComm_t comm, uint32_t stage) {
+  nccltap_coordinates at = {.size = sizeof at, .tensor_size = 1, .pipeline_rank = stage, .pipeline_size = 2, .data_size = 1, .expert_size = 1};
+  if (nccltap_place) nccltap_place(&at);
+  all_reduce(comm, 4096);
+}
+
 static double microseconds_per_step(long times) {
   struct timespec before, after;
   nccltap_step decode = step(0, 0, 3, 0);
@@ -93,7 +100,8 @@ int main(int argc, char **argv) {
   nccltap_step early = step(1, 1, 0, 0);
   if (begin) begin(&early);
   if (end) end();
-  ncclComm_t comm = communicator('m', 2, 0);
+  int rank = strcmp(what, "placed") == 0 ? (int)argument(argc, argv, 2) : 0;
+  ncclComm_t comm = communicator('m', 2, rank);
   if (strcmp(what, "threads") == 0) {
     /* The calls of a step may be made by another thread than its marks. */
     pthread_t thread;
@@ -107,6 +115,8 @@ int main(int argc, char **argv) {
     MUST(begin != NULL);
     microseconds_per_step(times);
     printf("%.4f us per step\n", microseconds_per_step(times));
+  } else if (strcmp(what, "placed") == 0) {
+    placed(comm, (uint32_t)rank);
   } else {
     steps(comm);
   }

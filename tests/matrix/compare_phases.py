@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the phases that the tap reports with what vLLM itself scheduled.
 
-usage: compare_phases.py --times FILE --schedule FOLDER --report FILE [--exact] [--layout LAYOUT]
+usage: compare_phases.py --times FILE --schedule FOLDER --report FILE [--processes FILE] [--exact] [--layout LAYOUT]
 
 What was scheduled when is in the logs of schedule/sitecustomize.py, one per worker; what was called when is the simulated NCCL's
 own account, as `cargo run -p nccltap-rehearsal --example times -- COUNTS_DIR` prints it. Together they say how often each process
@@ -10,6 +10,9 @@ made which call in which phase. Nothing of nccltap is in that.
 An operation of the report is *right* when its phase is the scheduled one, *unknown* when the report says so, and *wrong*
 otherwise. Prints the shares and exits 0; exits 1 when anything is wrong, with --exact when anything that was scheduled is not
 right, and with --layout also when the cells of the paper's tables are not what the paper has, phase by phase.
+
+With --processes, `nccltap report --view processes`, the steps of each worker are compared too: how many of each phase, with how
+many requests and tokens of each kind. That holds where the engine marks its steps.
 """
 
 import argparse
@@ -90,6 +93,50 @@ def reported(rows: list[dict]) -> dict[int, Counter]:
     return counts
 
 
+# What is compared of the steps of one phase, by its name in the log and in the report.
+STEP_SUMS = {
+    "prefill_tokens": "prefill_tokens",
+    "decode_tokens": "decode_tokens",
+    "prefills": "prefill_requests",
+    "decodes": "decode_requests",
+}
+SERVING = ("prefill", "decode", "mixed")
+
+
+def scheduled_steps(log: Path) -> Counter:
+    """Of one worker: how many steps of each phase, and the sums of what is in them."""
+    sums = Counter()
+    for entry in map(json.loads, log.read_text().splitlines()):
+        if entry["phase"] in SERVING:
+            sums[entry["phase"], "steps"] += 1
+            for logged, name in STEP_SUMS.items():
+                sums[entry["phase"], name] += entry[logged]
+    return sums
+
+
+def reported_steps(process: dict) -> Counter:
+    sums = Counter()
+    for steps in process["steps"]:
+        if steps["phase"] in SERVING or steps["phase"] == "unknown":
+            sums[steps["phase"], "steps"] += steps["count"]
+            for name in STEP_SUMS.values():
+                sums[steps["phase"], name] += steps[name]
+    return sums
+
+
+def step_errors(schedule: Path, processes: list[dict]) -> tuple[int, list[str]]:
+    """How many steps were compared, and a sentence for every worker of which they differ."""
+    told = {process["pid"]: reported_steps(process) for process in processes}
+    compared, found = 0, []
+    for log in sorted(schedule.glob("[0-9]*.jsonl")):
+        truth, seen = +scheduled_steps(log), +told.get(int(log.stem), Counter())
+        compared += sum(count for (_, what), count in truth.items() if what == "steps")
+        for cell in sorted(truth.keys() | seen.keys()):
+            if truth[cell] != seen[cell]:
+                found.append(f"process {log.stem}: {cell[1]} of {cell[0]} steps: scheduled {truth[cell]}, reported {seen[cell]}")
+    return compared, found
+
+
 class Verdict(NamedTuple):
     right: int
     unknown: int
@@ -165,6 +212,7 @@ def main() -> int:
     parser.add_argument("--times", required=True, type=Path)
     parser.add_argument("--schedule", required=True, type=Path)
     parser.add_argument("--report", required=True, type=Path)
+    parser.add_argument("--processes", type=Path)
     parser.add_argument("--exact", action="store_true")
     parser.add_argument("--layout", choices=["TP=2", "TP=4", "PP=2", "PP=4", "TP=2xPP=2"])
     parser.add_argument("--details", action="store_true")
@@ -173,6 +221,9 @@ def main() -> int:
     try:
         truth = scheduled(arguments.times, arguments.schedule)
         report = reported(json.loads(arguments.report.read_text()))
+        steps, odd_steps = 0, []
+        if arguments.processes:
+            steps, odd_steps = step_errors(arguments.schedule, json.loads(arguments.processes.read_text())["processes"])
     except (BadInput, KeyError, OSError, ValueError) as error:
         print(f"cannot compare phases: {error!r}")
         return 1
@@ -183,15 +234,16 @@ def main() -> int:
         return 1
     if arguments.verdict:
         counts = {kind: getattr(verdict, kind) for kind in ("right", "unknown", "wrong")}
-        arguments.verdict.write_text(json.dumps(counts))
+        arguments.verdict.write_text(json.dumps({**counts, "steps": steps, "steps_as_scheduled": not odd_steps}))
     cells = paper_errors(arguments.layout, report) if arguments.layout else []
-    failed = verdict.wrong > 0 or bool(cells) or (arguments.exact and verdict.right != total)
+    failed = verdict.wrong > 0 or bool(cells) or bool(odd_steps) or (arguments.exact and verdict.right != total)
     print(
         f"phases of {total} operations of {len(truth)} workers: {100 * verdict.right / total:.2f} % right, "
         f"{100 * verdict.unknown / total:.2f} % unknown, {verdict.wrong} wrong"
         + (f"; all {len(_paper(arguments.layout))} cells of the paper's tables by phase" if arguments.layout and not cells else "")
+        + (f"; {steps} steps with requests and tokens as scheduled" if arguments.processes and not odd_steps else "")
     )
-    for line in cells + (verdict.details if failed or arguments.details else []):
+    for line in cells + odd_steps + (verdict.details if failed or arguments.details else []):
         print(f"    {line}")
     return 1 if failed else 0
 

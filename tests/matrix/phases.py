@@ -5,10 +5,11 @@ usage: phases.py [CASE...]          the cases, or those whose names contain CASE
        phases.py --list
        phases.py --table            what came of the cases that were run last, as docs/phases.md has it
 
-The plugin is kept away unless --plugin is given.
+The plugin is kept away unless --plugin is given; with it, steps are compared too: requests and tokens of each kind.
 
 Engines come from `nccltap rehearse install`; a case whose engine is not installed fails. Each case writes into
-target/nccltap-tests/phases/CASE. With NCCLTAP_BLESS=1, --table writes docs/phases.md. Exits 1 when any phase is wrong.
+target/nccltap-tests/phases/CASE, with the plugin into CASE.plugin. With NCCLTAP_BLESS=1, --table writes docs/phases.md.
+Exits 1 when any phase is wrong, with the plugin when any is not right, and when another layout was found.
 """
 
 import argparse
@@ -39,11 +40,13 @@ class Case(NamedTuple):
     # Whether nothing may be unknown.
     exact: bool = False
     data: int = 1
+    experts: bool = False
+    # By HTTP to `vllm serve`, in place of a program that has the engine in it.
+    served: bool = False
 
     @property
     def layout(self) -> str:
-        sizes = (("DP", self.data), ("TP", self.tensor), ("PP", self.pipeline))
-        return " x ".join(f"{name}={size}" for name, size in sizes if size > 1)
+        return layout(self.data, self.tensor, self.pipeline, self.experts)
 
     @property
     def name(self) -> str:
@@ -51,11 +54,22 @@ class Case(NamedTuple):
         parts += [f"v{self.version}"] if self.version else []
         parts += [self.model, self.layout.lower().replace("=", "").replace(" x ", ""), "graphs" if self.graphs else "eager"]
         parts += [f"chunked{self.chunked}"] if self.chunked else []
-        return "-".join(parts + [f"{self.requests}"])
+        return "-".join(parts + [f"{'served' if self.served else ''}{self.requests}"])
+
+    @property
+    def load(self) -> str:
+        load = "one request, 128 + 128 tokens" if self.requests == 1 else f"{self.requests} requests"
+        load += " to `vllm serve`" if self.served else ""
+        return load + (f", chunked prefill of {self.chunked}" if self.chunked else "")
 
 
-OLD, V11, V20 = "vllm==0.8.5.post1", "vllm==0.11.0", "vllm==0.20.0"
-LARGE, SMALL = "llama-3.1-8b", "tiny-llama"
+def layout(data: int, tensor: int, pipeline: int, experts: bool) -> str:
+    sizes = (("DP", data), ("TP", tensor), ("PP", pipeline))
+    return " x ".join([f"{name}={size}" for name, size in sizes if size > 1] + ["EP"] * experts)
+
+
+OLD, V11, V20, V32 = "vllm==0.8.5.post1", "vllm==0.11.0", "vllm==0.20.0", "vllm==0.32.0"
+LARGE, SMALL, MIXTURE = "llama-3.1-8b", "tiny-llama", "qwen3-30b-a3b"
 
 CASES = [
     # The paper's runs.
@@ -75,6 +89,12 @@ CASES = [
     Case(OLD, "1", SMALL, 2, 1, graphs=True, requests=64),
     Case(V11, None, SMALL, 2, 1, graphs=True, requests=64),
     Case(V20, None, SMALL, 2, 1, graphs=True, requests=64),
+    Case(V32, None, SMALL, 2, 1, graphs=True, exact=True),
+    Case(V32, None, SMALL, 2, 1, graphs=True, requests=64),
+    # Chunked prefill, by HTTP.
+    Case(OLD, "1", SMALL, 2, 1, graphs=True, requests=64, chunked=512, served=True),
+    Case(V11, None, SMALL, 2, 1, graphs=True, requests=64, chunked=512, served=True),
+    Case(V20, None, SMALL, 2, 1, graphs=True, requests=64, chunked=512, served=True),
     # Stages that see no logits.
     Case(V11, None, SMALL, 2, 2, graphs=False),
     Case(V20, None, SMALL, 2, 2, graphs=False),
@@ -83,6 +103,9 @@ CASES = [
     Case(V20, None, SMALL, 1, 2, graphs=False, requests=64),
     # Copies of the model.
     Case(V11, None, SMALL, 2, 1, graphs=True, requests=64, data=2),
+    Case(V20, None, SMALL, 2, 1, graphs=True, requests=64, data=2),
+    # Experts, each on one rank.
+    Case(V20, None, MIXTURE, 2, 1, graphs=False, requests=8, experts=True),
 ]
 
 
@@ -114,10 +137,11 @@ def run(case: Case, folder: Path, nccltap: Path, times: Path, plugin: bool) -> b
         environment["VLLM_USE_V1"] = case.version
     report = folder / "report.json"
     command = [nccltap, "rehearse", "--quiet", "--engine", case.engine, "--model-config", case.model]
-    command += ["--record", folder / "recording", "--report", report, "--", "python", HERE / "offline.py", "{model}"]
+    command += ["--record", folder / "recording", "--report", report, "--", "python", HERE / ("served.py" if case.served else "offline.py"), "{model}"]
     command += [str(case.tensor), str(case.pipeline), "--requests", str(case.requests), "--data", str(case.data)]
     command += ["--graphs"] if case.graphs else []
     command += ["--chunked", str(case.chunked)] if case.chunked else []
+    command += ["--experts"] if case.experts else []
     command += ["--prompt", "128", "--output", "128"] if case.requests == 1 else []
     said = folder / "output.txt"
     with said.open("wb") as output:
@@ -125,40 +149,77 @@ def run(case: Case, folder: Path, nccltap: Path, times: Path, plugin: bool) -> b
     if ended.returncode != 0:
         print(f"FAILED  {case.name}: it ended with {ended.returncode}; see {said}", flush=True)
         return False
-    return judge(case, folder, times)
+    return judge(case, folder, nccltap, times, plugin)
 
 
-def judge(case: Case, folder: Path, times: Path) -> bool:
+def told(nccltap: Path, folder: Path, view: str) -> Path:
+    """The view of the recording, as a file."""
+    file = folder / f"{view}.json"
+    with file.open("wb") as output:
+        subprocess.run([nccltap, "report", folder / "recording", "--view", view, "--format", "json"], stdout=output, check=True)
+    return file
+
+
+def layout_found(summary: Path) -> str:
+    found = json.loads(summary.read_text())["layouts"]
+    return "; ".join(layout(engine["data"], engine["tensor"], engine["pipeline"], engine["expert"] > 1) for engine in found)
+
+
+def judge(case: Case, folder: Path, nccltap: Path, times: Path, plugin: bool) -> bool:
+    found = layout_found(told(nccltap, folder, "summary"))
     calls = folder / "times.jsonl"
     with calls.open("wb") as lines:
         subprocess.run([times, folder / "counts"], stdout=lines, check=True)
     command = [sys.executable, HERE / "compare_phases.py", "--times", calls, "--schedule", folder / "schedule"]
     command += ["--report", folder / "report.json", "--verdict", folder / "verdict.json"]
-    command += ["--exact"] if case.exact else []
+    command += ["--exact"] if case.exact or plugin else []
+    command += ["--processes", told(nccltap, folder, "processes")] if plugin else []
     command += ["--layout", case.layout.replace(" ", "")] if case.model == LARGE else []
     judged = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     calls.unlink()
-    well = judged.returncode == 0
-    print(f"{'ok    ' if well else 'FAILED'}  {case.name}: {judged.stdout.strip()}", flush=True)
+    kept = folder / "verdict.json"
+    if kept.exists():
+        kept.write_text(json.dumps({**json.loads(kept.read_text()), "layout": found}))
+    well = judged.returncode == 0 and found == case.layout
+    print(f"{'ok    ' if well else 'FAILED'}  {folder.name}: {judged.stdout.strip()}; found {found}", flush=True)
     return well
 
 
 def table(folder: Path) -> str:
-    lines = ["| engine | layout | CUDA graphs | load | operations | right | unknown | wrong |"]
-    lines += ["| --- | --- | --- | --- | ---: | ---: | ---: | ---: |"]
+    """A line for each case that was run: without the plugin, and with it."""
+    lines = ["| engine | layout, as found | CUDA graphs | load | operations | right | unknown | wrong | with the plugin: right | wrong | steps |"]
+    lines += ["| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |"]
     for case in CASES:
-        kept = folder / case.name / "verdict.json"
-        if not kept.exists():
+        plain, marked = (verdict(folder / f"{case.name}{end}") for end in ("", ".plugin"))
+        if plain is None and marked is None:
             continue
-        verdict = json.loads(kept.read_text())
-        total = sum(verdict.values())
         engine = f"{case.engine.replace('==', ' ')}{f' V{case.version}' if case.version else ''}"
-        load = "one request, 128 + 128 tokens" if case.requests == 1 else f"{case.requests} requests"
-        load += f", chunked prefill of {case.chunked}" if case.chunked else ""
-        shares = [f"{100 * verdict[kind] / total:.1f} %" for kind in ("right", "unknown")]
-        graphs = "yes" if case.graphs else "no"
-        lines.append(f"| {engine} | {case.layout} | {graphs} | {load} | {total} | {shares[0]} | {shares[1]} | {verdict['wrong']} |")
+        layouts = {kept["layout"] for kept in (plain, marked) if kept}
+        cells = [engine, " / ".join(sorted(layouts)), "yes" if case.graphs else "no", case.load]
+        cells += [str(total(plain or marked))]
+        cells += [share(plain, "right"), share(plain, "unknown"), str(plain["wrong"])] if plain else ["", "", ""]
+        cells += [share(marked, "right"), str(marked["wrong"]), steps(marked)] if marked else ["", "", ""]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def verdict(folder: Path) -> dict | None:
+    kept = folder / "verdict.json"
+    return json.loads(kept.read_text()) if kept.exists() else None
+
+
+def total(kept: dict) -> int:
+    return sum(kept[kind] for kind in ("right", "unknown", "wrong"))
+
+
+def share(kept: dict, kind: str) -> str:
+    # No share is rounded up to all, or down to none.
+    percent = 100 * kept[kind] / total(kept)
+    return f"{min(percent, 99.99) if percent < 100 else percent:.2f} %" if percent > 0 else "0"
+
+
+def steps(kept: dict) -> str:
+    return f"{kept['steps']} {'as scheduled' if kept['steps_as_scheduled'] else 'DIFFER'}"
 
 
 def main() -> int:
@@ -193,13 +254,12 @@ def main() -> int:
     nccltap, times = built(options)
     well = True
     for case in chosen:
-        place = folder / case.name
+        place = folder / f"{case.name}{'.plugin' if options.plugin else ''}"
         if options.kept:
             if not (place / "recording").exists():
                 continue
-            with (place / "report.json").open("wb") as report:
-                subprocess.run([nccltap, "report", place / "recording", "--format", "json"], stdout=report, check=True)
-            well &= judge(case, place, times)
+            told(nccltap, place, "operations").rename(place / "report.json")
+            well &= judge(case, place, nccltap, times, options.plugin)
         else:
             well &= run(case, place, nccltap, times, options.plugin)
     return 0 if well else 1

@@ -96,6 +96,18 @@ fn steps_tokens_and_weighted_bytes_are_those_of_the_marks() {
 }
 
 #[test]
+fn a_group_is_for_what_the_engine_says_whatever_runs_on_it() {
+    let stage = Stage::new();
+    let collector = stage.collector();
+    for rank in ["0", "1"] {
+        let host = stage.host("marks", Linkage::Lazy).arg("placed").arg(rank).run().succeeded();
+        collector.ended(host.pid).is_accounted_for();
+    }
+    let labels = ["name=\"pp0\"", "role=\"pipeline\"", "confidence=\"stated\""];
+    assert_eq!(collector.metric("nccltap_group_info", &labels), 1.0);
+}
+
+#[test]
 fn marks_hold_for_the_calls_of_other_threads() {
     let stage = Stage::new();
     let collector = stage.collector();

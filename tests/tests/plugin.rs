@@ -96,7 +96,7 @@ fn the_doctor_says_whether_steps_are_marked() {
         host.env("NCCLTAP_PLUGIN", plugin).run().stdout
     };
     let said = doctor("on");
-    assert!(said.contains("its engine marks its steps: 22 marks"), "{said}");
+    assert!(said.contains("its engine marks its steps: 23 marks"), "{said}");
     let said = doctor("off");
     assert!(said.contains("its engine does not mark its steps"), "{said}");
 }

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from typing import Any, Callable, Set
+from typing import Any, Callable, Optional, Set
 
 from nccltap import marks
 
@@ -16,6 +16,7 @@ class Marker:
         self.marks = to
         #: A run at start-up is under way. It may call what serves requests otherwise: that is part of it.
         self.starting = False
+        self._placed = False
         self._said: Set[str] = set()
 
     def say_once(self, sentence: str) -> None:
@@ -34,8 +35,26 @@ class Marker:
             self.say_once(f"a step is not what the plugin knows, so its phase is unknown: {type(error).__name__}: {error}")
             return None
 
-    def startup(self, owner: type, name: str, flags: int) -> None:
-        """Marks a function as a run at start-up. An engine need not have it."""
+    def within(self, step: Optional[marks.Step], real: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
+        """Calls `real` between the marks of a step. None: what the step is will be described."""
+        self.marks.begin(step)
+        try:
+            return real(*arguments, **options)
+        finally:
+            self.marks.end()
+
+    def place(self, find: Callable[[], Any]) -> None:
+        """Says once where this worker stands, when its groups are there. Who cannot be asked has its place inferred."""
+        if self._placed:
+            return
+        self._placed = True
+        try:
+            self.marks.place(find())
+        except Exception as error:  # noqa: BLE001
+            self.say_once(f"where this worker stands is inferred from its groups: {type(error).__name__}: {error}")
+
+    def startup(self, owner: type, name: str, flags: int, place: Optional[Callable[[Any], Any]] = None) -> None:
+        """Marks a function as a run at start-up. An engine need not have it. `place` finds where its owner stands."""
         function = getattr(owner, name, None)
         if function is None:
             return
@@ -44,12 +63,12 @@ class Marker:
         def marked(*arguments: Any, **options: Any) -> Any:
             if self.starting:
                 return function(*arguments, **options)
+            if place is not None:
+                self.place(lambda: place(arguments[0]))
             self.starting = True
-            self.marks.begin(marks.step(flags=flags))
             try:
-                return function(*arguments, **options)
+                return self.within(marks.step(flags=flags), function, *arguments, **options)
             finally:
-                self.marks.end()
                 self.starting = False
 
         setattr(owner, name, marked)

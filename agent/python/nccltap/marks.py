@@ -1,7 +1,7 @@
 """The functions of nccltap.h, where the tap is in this process."""
 
 import ctypes
-from typing import Optional
+from typing import Optional, Tuple
 
 DUMMY = 1 << 0
 WARM_UP = 1 << 1
@@ -22,6 +22,22 @@ class Step(ctypes.Structure):
         ("decode_tokens", ctypes.c_uint32),
         ("speculative_tokens", ctypes.c_uint32),
     ]
+
+
+class Coordinates(ctypes.Structure):
+    """`nccltap_coordinates`."""
+
+    _fields_ = [("size", ctypes.c_uint32)] + [
+        (f"{kind}_{what}", ctypes.c_uint32) for kind in ("tensor", "pipeline", "data", "expert") for what in ("rank", "size")
+    ]
+
+
+#: A rank, and how many there are. (0, 0): not known.
+Rank = Tuple[int, int]
+
+
+def coordinates(tensor: Rank, pipeline: Rank, data: Rank, expert: Rank) -> Coordinates:
+    return Coordinates(ctypes.sizeof(Coordinates), *tensor, *pipeline, *data, *expert)
 
 
 _SIZE = ctypes.sizeof(Step)
@@ -45,7 +61,8 @@ class Marks:
         self._begin = library.nccltap_step_begin
         self._describe = library.nccltap_step_describe
         self.end = library.nccltap_step_end
-        for function in (self._begin, self._describe, self.end):
+        self._place = library.nccltap_place
+        for function in (self._begin, self._describe, self.end, self._place):
             function.restype = None
 
     def begin(self, of: Optional[Step]) -> None:
@@ -54,6 +71,10 @@ class Marks:
 
     def describe(self, of: Step) -> None:
         self._describe(ctypes.byref(of))
+
+    def place(self, at: Coordinates) -> None:
+        """Where this worker stands."""
+        self._place(ctypes.byref(at))
 
 
 def find() -> Optional[Marks]:

@@ -44,18 +44,13 @@ def hook(marker: Marker, module: Any) -> None:
     if scheduler is None:
         marker.cannot_hook(module.__name__, "Scheduler")
         return
-    to = marker.marks
 
     def run(real: Callable[..., Any]) -> Callable[..., Any]:
         def run_batch(self: Any, batch: Any, *arguments: Any, **options: Any) -> Any:
             step = marker.count(batch_step, batch)
             if step is None:
                 return real(self, batch, *arguments, **options)
-            to.begin(step)
-            try:
-                return real(self, batch, *arguments, **options)
-            finally:
-                to.end()
+            return marker.within(step, real, self, batch, *arguments, **options)
 
         return run_batch
 

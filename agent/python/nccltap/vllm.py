@@ -114,12 +114,29 @@ def _computed(output: Any) -> List[Tuple[str, int]]:
     return new + list(zip(cached.req_ids, cached.num_computed_tokens))
 
 
+def place(worker: Any) -> marks.Coordinates:
+    """Where a worker stands, by its parallel groups."""
+    from vllm.distributed import parallel_state
+
+    def rank(name: str) -> marks.Rank:
+        group = getattr(parallel_state, name, None)
+        return (group.rank_in_group, group.world_size) if group is not None else (0, 1)
+
+    # Releases without a group for the experts have the ranks of all copies share them.
+    tensor, data = rank("_TP"), rank("_DP")
+    experts = (0, 1)
+    if getattr(worker.vllm_config.parallel_config, "enable_expert_parallel", False):
+        across = (data[0] * tensor[1] + tensor[0], data[1] * tensor[1])
+        experts = rank("_EP") if hasattr(parallel_state, "_EP") else across
+    return marks.coordinates(tensor, rank("_PP"), data, experts)
+
+
 def hook_v1(marker: Marker, module: Any) -> None:
     worker = getattr(module, "Worker", None)
     if worker is None:
         marker.cannot_hook(module.__name__, "Worker")
         return
-    to, schedule = marker.marks, Schedule()
+    schedule = Schedule()
     latest: Optional[marks.Step] = None
 
     def execute(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -130,11 +147,7 @@ def hook_v1(marker: Marker, module: Any) -> None:
             latest = marker.count(schedule.step, scheduler_output)
             if latest is None:
                 return real(self, scheduler_output, *arguments, **options)
-            to.begin(latest)
-            try:
-                return real(self, scheduler_output, *arguments, **options)
-            finally:
-                to.end()
+            return marker.within(latest, real, self, scheduler_output, *arguments, **options)
 
         return execute_model
 
@@ -143,11 +156,7 @@ def hook_v1(marker: Marker, module: Any) -> None:
             if marker.starting or latest is None:
                 return real(self, *arguments, **options)
             latest.flags |= marks.CONTINUED
-            to.begin(latest)
-            try:
-                return real(self, *arguments, **options)
-            finally:
-                to.end()
+            return marker.within(latest, real, self, *arguments, **options)
 
         return sample_tokens
 
@@ -155,7 +164,7 @@ def hook_v1(marker: Marker, module: Any) -> None:
         return
     if hasattr(worker, "sample_tokens"):
         marker.replace(worker, "sample_tokens", sample)
-    marker.startup(worker, "determine_available_memory", marks.PROFILE)
+    marker.startup(worker, "determine_available_memory", marks.PROFILE, place)
     marker.startup(worker, "compile_or_warm_up_model", marks.WARM_UP)
     marker.startup(worker, "execute_dummy_batch", marks.DUMMY)
 
@@ -187,11 +196,7 @@ def hook_v0(marker: Marker, module: Any) -> None:
         def execute_model(self: Any, *arguments: Any, **options: Any) -> Any:
             if marker.starting:
                 return real(self, *arguments, **options)
-            to.begin(None)
-            try:
-                return real(self, *arguments, **options)
-            finally:
-                to.end()
+            return marker.within(None, real, self, *arguments, **options)
 
         return execute_model
 
@@ -216,5 +221,5 @@ def hook_v0(marker: Marker, module: Any) -> None:
 def hook_v0_startup(marker: Marker, module: Any) -> None:
     worker = getattr(module, "Worker", None)
     if worker is not None:
-        marker.startup(worker, "determine_num_available_blocks", marks.PROFILE)
+        marker.startup(worker, "determine_num_available_blocks", marks.PROFILE, place)
         marker.startup(worker, "initialize_cache", marks.WARM_UP)

@@ -20,6 +20,11 @@ class Tap:
     def end(self):
         self.marked.append(("end",))
 
+    def place(self, at):
+        assert at.size == 36
+        kinds = ("tensor", "pipeline", "data", "expert")
+        self.marked.append(("place", *((getattr(at, f"{kind}_rank"), getattr(at, f"{kind}_size")) for kind in kinds)))
+
 
 def fields(step):
     """Prefill and decode requests, prefill and decode tokens, speculative tokens, flags."""

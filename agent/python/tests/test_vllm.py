@@ -1,6 +1,8 @@
 import random
+import sys
 import unittest
 from types import ModuleType, SimpleNamespace
+from unittest.mock import patch
 
 from nccltap import marks, vllm
 from nccltap.hooks import Marker
@@ -104,6 +106,39 @@ class ScheduleOfV1(unittest.TestCase):
                     del length[request], generated[request], computed[request]
 
 
+class PlaceOfAWorker(unittest.TestCase):
+    def place(self, experts, **groups):
+        state = ModuleType("vllm.distributed.parallel_state")
+        for name, group in groups.items():
+            setattr(state, name, group and SimpleNamespace(rank_in_group=group[0], world_size=group[1]))
+        distributed = ModuleType("vllm.distributed")
+        distributed.parallel_state = state
+        worker = SimpleNamespace(vllm_config=SimpleNamespace(parallel_config=SimpleNamespace(enable_expert_parallel=experts)))
+        tap = Tap()
+        with patch.dict(sys.modules, {"vllm": ModuleType("vllm"), "vllm.distributed": distributed}):
+            tap.place(vllm.place(worker))
+        return tap.marked[0][1:]
+
+    def test_it_is_that_of_its_parallel_groups(self):
+        groups = dict(_TP=(1, 2), _PP=(3, 4), _DP=(0, 1), _EP=(1, 2))
+        self.assertEqual(self.place(False, **groups), ((1, 2), (3, 4), (0, 1), (0, 1)))
+        self.assertEqual(self.place(True, **groups), ((1, 2), (3, 4), (0, 1), (1, 2)))
+
+    def test_a_release_without_a_group_of_experts_has_all_copies_share_them(self):
+        self.assertEqual(self.place(True, _TP=(1, 2), _PP=(0, 1), _DP=(2, 3)), ((1, 2), (0, 1), (2, 3), (5, 6)))
+
+    def test_a_model_without_experts_has_none_to_share(self):
+        self.assertEqual(self.place(True, _TP=(0, 2), _PP=(0, 1), _DP=(0, 1), _EP=None)[3], (0, 1))
+
+    def test_a_worker_that_cannot_be_asked_is_said_once_and_works(self):
+        tap, marker = Tap(), None
+        with self.assertLogs("nccltap", "WARNING") as said:
+            marker = Marker(tap)
+            for _ in range(2):
+                marker.place(lambda: vllm.place(None))
+        self.assertEqual((tap.marked, len(said.records)), ([], 1))
+
+
 class HooksOfV1(unittest.TestCase):
     def setUp(self):
         self.tap = tap = Tap()
@@ -130,6 +165,9 @@ class HooksOfV1(unittest.TestCase):
 
         self.module = ModuleType("vllm.v1.worker.gpu_worker")
         self.module.Worker = Worker
+        placed = patch.object(vllm, "place", lambda worker: marks.coordinates((0, 2), (0, 1), (0, 1), (0, 1)))
+        placed.start()
+        self.addCleanup(placed.stop)
         vllm.hook_v1(Marker(tap), self.module)
         self.worker = Worker()
 
@@ -155,6 +193,7 @@ class HooksOfV1(unittest.TestCase):
         self.worker.execute_dummy_batch()
         flags = [mark[-1] for mark in begins(self.tap)]
         self.assertEqual(flags, [marks.PROFILE, marks.WARM_UP, marks.DUMMY])
+        self.assertEqual(self.tap.marked[0], ("place", (0, 2), (0, 1), (0, 1), (0, 1)))
 
     def test_an_error_of_the_engine_goes_through_and_ends_the_step(self):
         self.worker.execute_model(output({"a": 9}, new=[new("a", 9)]))

@@ -3,10 +3,10 @@
 use super::served::Served;
 use super::{say, write_page};
 use crate::model::Row;
-use crate::outputs::http::PageFormat;
 use crate::outputs::prediction;
 use crate::outputs::report::predicted;
 use crate::outputs::rows::{View, json};
+use crate::outputs::views::PageFormat;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

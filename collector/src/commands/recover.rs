@@ -2,10 +2,10 @@
 
 use super::say;
 use crate::collector::{Collector, PROCESSES};
-use crate::outputs::http::Format;
 use crate::outputs::processes::{ProcessView, overview};
 use crate::outputs::rows::{Row, View, rows};
 use crate::outputs::text;
+use crate::outputs::views::Format;
 use crate::recovery::file::{self, DeadFile, FileError};
 use crate::recovery::watch::take_into;
 use anyhow::Context;

@@ -1,7 +1,9 @@
 //! How the groups of one engine fit together.
 
+use super::stated::{self, Stated};
 use super::{Confidence, Purpose, Role, Usage};
 use crate::process::Identity;
+use nccltap_proto::RankOf;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a worker stands.
@@ -76,7 +78,7 @@ struct Parallel<'a> {
 }
 
 /// Roles, names and coordinates of one engine.
-pub(super) fn arrange(groups: &[&Seen]) -> Arranged {
+pub(super) fn arrange(groups: &[&Seen], stated: &Stated<'_>) -> Arranged {
     let parallel = by_members(groups);
     let workers: BTreeSet<&Identity> = groups.iter().flat_map(|group| &group.members).collect();
 
@@ -99,7 +101,9 @@ pub(super) fn arrange(groups: &[&Seen]) -> Arranged {
         links.iter().any(|link| within(&link))
     };
     let purpose = |at: usize, group: &Parallel<'_>| -> Option<Purpose> {
-        if tensor.contains(&at) {
+        if let Some(role) = stated::role(&group.members, workers.len(), stated) {
+            Some((role, Confidence::Stated))
+        } else if tensor.contains(&at) {
             Some((Role::Tensor, Confidence::Observed))
         } else if apart(group) && linked(group) {
             Some((Role::Pipeline, Confidence::Observed))
@@ -120,11 +124,13 @@ pub(super) fn arrange(groups: &[&Seen]) -> Arranged {
         let sizes = parallel.iter().zip(&purposes).filter(|(_, p)| p.is_some_and(|p| p.0 == role));
         sizes.map(|(group, _)| group.members.len() as u32).max().unwrap_or(1)
     };
+    let sizes = stated::sizes(&workers, stated);
+    let size = |said: Option<u32>, role: Role| said.unwrap_or_else(|| largest(role));
     let layout = Layout {
-        tensor: largest(Role::Tensor),
-        pipeline: largest(Role::Pipeline),
-        data: largest(Role::Data),
-        expert: largest(Role::Expert),
+        tensor: size(sizes.tensor, Role::Tensor),
+        pipeline: size(sizes.pipeline, Role::Pipeline),
+        data: size(sizes.data, Role::Data),
+        expert: size(sizes.expert, Role::Expert),
         workers: workers.len() as u32,
     };
     let rank_in = |role: Role, size: u32, worker: &Identity| -> u32 {
@@ -139,10 +145,15 @@ pub(super) fn arrange(groups: &[&Seen]) -> Arranged {
     let places: BTreeMap<Identity, Coordinates> = workers
         .iter()
         .map(|worker| {
+            let said = stated.get(worker).copied().unwrap_or_default();
+            let rank = |said: RankOf, role: Role, size: u32| match said.size {
+                0 => rank_in(role, size, worker),
+                _ => said.rank.into(),
+            };
             let coordinates = Coordinates {
-                data: rank_in(Role::Data, layout.data, worker),
-                stage: rank_in(Role::Pipeline, layout.pipeline, worker),
-                tensor: rank_in(Role::Tensor, layout.tensor, worker),
+                data: rank(said.data, Role::Data, layout.data),
+                stage: rank(said.pipeline, Role::Pipeline, layout.pipeline),
+                tensor: rank(said.tensor, Role::Tensor, layout.tensor),
             };
             ((*worker).clone(), coordinates)
         })

@@ -12,12 +12,16 @@
 //! | data | one rank of each of several tensor groups, and nothing but the warm-up runs on it | assumed |
 //! | world | every worker of the engine, and none of the above | assumed |
 //!
+//! Where the engine says where its workers stand (`nccltap_place`), that counts: what a group is for shows in how
+//! the coordinates of its members differ. Its confidence is stated.
+//!
 //! Groups of the same ranks have the same role: pynccl and PyTorch each have a communicator of their own
 //! for one parallel group. The first one has the group's name (`tp0`), further ones a number behind it
 //! (`tp0.1`).
 
 mod board;
 mod layout;
+mod stated;
 mod usage;
 
 pub use board::Board;
@@ -25,6 +29,7 @@ pub use layout::{Coordinates, Layout};
 pub use usage::Usage;
 
 use crate::process::{Identity, Process};
+use nccltap_proto::MarkedPlace;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a group is for. A closed set.
@@ -69,6 +74,8 @@ impl Role {
 /// How sure a role is. A closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Confidence {
+    /// The engine says where its workers stand.
+    Stated,
     /// What runs on the group shows it.
     Observed,
     /// Only how it overlaps with other groups suggests it.
@@ -79,6 +86,7 @@ impl Confidence {
     /// The name in labels.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Stated => "stated",
             Self::Observed => "observed",
             Self::Assumed => "assumed",
         }
@@ -161,6 +169,8 @@ pub struct Worker {
     pub identity: Identity,
     /// Whether it is a worker of an engine.
     pub is_engine: bool,
+    /// Where the engine says that it stands.
+    pub place: Option<MarkedPlace>,
     /// Its communicators whose group is known, in order of creation.
     pub parts: Vec<Part>,
 }
@@ -180,6 +190,7 @@ impl Worker {
         Self {
             identity: process.identity(),
             is_engine: process.steps().is_engine(),
+            place: process.steps().place(),
             parts: parts.collect(),
         }
     }
@@ -205,6 +216,8 @@ pub fn join(workers: &[Worker]) -> Groups {
             usage.entry(part.group).or_default().add(part.usage);
         }
     }
+    let stated: BTreeMap<&Identity, MarkedPlace> =
+        workers.iter().filter_map(|w| Some((&w.identity, w.place?))).collect();
     let engines: BTreeSet<&Identity> =
         workers.iter().filter(|w| w.is_engine).map(|w| &w.identity).collect();
     let seen: Vec<layout::Seen> = order
@@ -221,7 +234,7 @@ pub fn join(workers: &[Worker]) -> Groups {
         })
         .collect();
     for (number, engine) in layout::engines(&seen).into_iter().enumerate() {
-        let arranged = layout::arrange(&engine);
+        let arranged = layout::arrange(&engine, &stated);
         for (hash, purpose, name) in arranged.names {
             if let Some(group) = all.groups.get_mut(&hash) {
                 group.purpose = Some(purpose);

@@ -1,4 +1,5 @@
 use super::*;
+use nccltap_proto::RankOf;
 
 fn identity(pid: u32) -> Identity {
     Identity { host: "node".into(), pid, instance: 1 }
@@ -8,6 +9,7 @@ fn identity(pid: u32) -> Identity {
 #[derive(Default)]
 struct Engine {
     parts: BTreeMap<u32, Vec<Part>>,
+    places: BTreeMap<u32, MarkedPlace>,
     hash: u64,
 }
 
@@ -28,10 +30,18 @@ impl Engine {
         self.hash
     }
 
+    /// Has the worker say where it stands: tensor, pipeline, data and expert parallel.
+    fn place(&mut self, pid: u32, ranks: [(u32, u32); 4]) {
+        let [tensor, pipeline, data, expert] =
+            ranks.map(|(rank, size)| RankOf::new(rank, size).unwrap());
+        self.places.insert(pid, MarkedPlace { tensor, pipeline, data, expert });
+    }
+
     fn workers(&self) -> Vec<Worker> {
         let worker = |(pid, parts): (&u32, &Vec<Part>)| Worker {
             identity: identity(*pid),
             is_engine: true,
+            place: self.places.get(pid).copied(),
             parts: parts.clone(),
         };
         self.parts.iter().map(worker).collect()
@@ -118,6 +128,47 @@ fn experts_are_shared_by_all_ranks_that_exchange_tokens() {
     assert_eq!(groups.purpose(ep), Some((Role::Expert, Confidence::Observed)));
     assert_eq!(groups.name(ep), "ep0");
     assert_eq!(groups.layouts()[0].expert, 4);
+}
+
+#[test]
+fn what_the_engine_says_of_its_layout_counts_more_than_what_runs_on_groups() {
+    let mut engine = Engine::default();
+    // Nothing of what runs here would show two copies of the model, or that they share experts.
+    let tp = [[10, 11], [12, 13]].map(|two| engine.group(&two, NOTHING));
+    let dp = [[10, 12], [11, 13]].map(|two| engine.group(&two, REDUCES));
+    let ep = engine.group(&[10, 11, 12, 13], REDUCES);
+    for (at, pid) in (10..14).enumerate() {
+        let at = at as u32;
+        engine.place(pid, [(at % 2, 2), (0, 1), (at / 2, 2), (at, 4)]);
+    }
+    let groups = engine.join();
+    assert_eq!(tp.map(|group| groups.name(group)), ["tp0", "tp1"]);
+    assert_eq!(dp.map(|group| groups.name(group)), ["dp0", "dp1"]);
+    assert_eq!(groups.purpose(ep), Some((Role::Expert, Confidence::Stated)));
+    let expected = Layout { tensor: 2, pipeline: 1, data: 2, expert: 4, workers: 4 };
+    assert_eq!(groups.layouts(), [expected]);
+    let place = groups.place(&identity(13)).unwrap();
+    assert_eq!(place, Coordinates { data: 1, stage: 0, tensor: 1 });
+}
+
+#[test]
+fn experts_within_a_tensor_group_show_only_in_what_the_engine_says() {
+    let mut engine = Engine::default();
+    let tp = engine.group(&[10, 11], REDUCES);
+    for pid in [10, 11] {
+        engine.place(pid, [(pid - 10, 2), (0, 1), (0, 1), (pid - 10, 2)]);
+    }
+    let groups = engine.join();
+    assert_eq!(groups.purpose(tp), Some((Role::Tensor, Confidence::Stated)));
+    assert_eq!(groups.layouts()[0].expert, 2);
+}
+
+#[test]
+fn of_a_group_with_a_member_that_says_nothing_sizes_speak() {
+    let mut engine = Engine::default();
+    let tp = engine.group(&[10, 11], REDUCES);
+    engine.place(10, [(0, 1), (0, 2), (0, 1), (0, 1)]);
+    assert_eq!(engine.join().purpose(tp), Some((Role::Tensor, Confidence::Observed)));
 }
 
 #[test]

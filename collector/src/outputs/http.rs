@@ -3,11 +3,12 @@
 //! | route | gives |
 //! |---|---|
 //! | `GET /` | the page, see docs/page.md |
-//! | `GET /metrics` | metrics in the OpenMetrics text format, see docs/metrics.md |
+//! | `GET /metrics` | metrics in the text format, OpenMetrics or protobuf, as `Accept` says, see docs/metrics.md |
 //! | `GET /live` | 200 while the process runs |
 //! | `GET /ready` | 200 while streams are accepted, 503 while it stops |
 //! | `GET /api/v1/report?view=operations\|collectives&format=json\|text` | the rows of `nccltap report` |
 //! | `GET /api/v1/report?view=summary&format=json\|text\|html` | its summary; `html` is a page with plots |
+//! | `GET /api/v1/report?view=processes&format=json\|text` | who is tapped, and where its calls have gone |
 //! | `GET /api/v1/processes` | identity, accounting, communicators, libraries with doors, trouble, calls in flight |
 //! | `GET /api/v1/live` | what the page shows, with the last 300 seconds: [`Live`](super::live::view::Live) |
 //! | `GET /api/v1/events` | the same as server-sent events, twice a second, each with the last 10 seconds |
@@ -18,99 +19,21 @@
 use super::live::feed::Feed;
 use super::processes::{Overview, overview};
 use super::prometheus::expected::Expected;
-use super::prometheus::{CONTENT_TYPE, Exposition};
-use super::report::{Report, render, summary::summary};
-use super::rows::{Row, View, json, rows};
-use super::{text, web};
+use super::prometheus::{Exposition, Format as Exposed};
+use super::views::{PageFormat, ReportView, told};
+use super::web;
 use crate::collector::Collector;
 use crate::ingest::{Peer, Token};
 use crate::refusals::Refusal;
 use axum::extract::{Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::sync::Arc;
 use tokio::sync::watch;
-
-/// What rows are printed as.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// Tables for people.
-    #[default]
-    Text,
-    /// Rows for programs.
-    Json,
-}
-
-impl Format {
-    /// The name in commands and addresses.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        }
-    }
-}
-
-/// What a report is printed as.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum PageFormat {
-    /// Tables for people.
-    #[default]
-    Text,
-    /// The same for programs.
-    Json,
-    /// One page with tables and plots, that needs nothing else.
-    Html,
-}
-
-impl PageFormat {
-    /// The name in commands and addresses.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-            Self::Html => "html",
-        }
-    }
-
-    const fn media_type(self) -> &'static str {
-        match self {
-            Self::Text => "text/plain; charset=utf-8",
-            Self::Json => "application/json",
-            Self::Html => "text/html; charset=utf-8",
-        }
-    }
-}
-
-/// What a report tells.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum ReportView {
-    /// What NCCL was told, row by row.
-    #[default]
-    Operations,
-    /// The collectives that this amounts to, row by row.
-    Collectives,
-    /// Sums over ranks, the tables of the paper, sizes, peers.
-    Summary,
-}
-
-impl ReportView {
-    /// The view of its rows, `None` for the summary.
-    pub const fn rows(self) -> Option<View> {
-        match self {
-            Self::Operations => Some(View::Operations),
-            Self::Collectives => Some(View::Collectives),
-            Self::Summary => None,
-        }
-    }
-}
 
 #[derive(Clone)]
 struct Shared {
@@ -172,10 +95,14 @@ pub fn guarded(router: Router, collector: Arc<Collector>, token: Option<Arc<Toke
     }))
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
-    let text = aside(move || shared.exposition.text()).await;
-    match text {
-        Some(Ok(text)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let accept: Vec<_> =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let format = Exposed::wanted(&accept.join(","));
+    let written = aside(move || shared.exposition.write(format)).await;
+    let head = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
+    match written {
+        Some(Ok(metrics)) => (head, metrics).into_response(),
         _ => failed("the metrics could not be written"),
     }
 }
@@ -189,25 +116,12 @@ async fn ready(State(shared): State<Shared>) -> Response {
 
 async fn report(State(shared): State<Shared>, Query(query): Query<ReportQuery>) -> Response {
     let ReportQuery { view, format } = query;
-    if view.rows().is_some() && format == PageFormat::Html {
-        let sentence = "rows are JSON or text; HTML is of view=summary\n";
+    if view != ReportView::Summary && format == PageFormat::Html {
+        let sentence = "rows and processes are JSON or text; HTML is of view=summary\n";
         return (StatusCode::BAD_REQUEST, sentence).into_response();
     }
-    let text = aside(move || match view.rows() {
-        Some(view) => {
-            let rows: Vec<Row> = rows(&shared.collector, view);
-            match format {
-                PageFormat::Json => json(&rows),
-                _ => Ok(text::report(&rows, &overview(&shared.collector), view)),
-            }
-        }
-        None => {
-            let source = "this collector".to_owned();
-            let summary = summary(&shared.collector);
-            render(&Report { source, summary, compared: None }, format)
-        }
-    });
-    match text.await {
+    let source = "this collector".to_owned();
+    match aside(move || told(&shared.collector, source, view, format)).await {
         Some(Ok(text)) => ([(header::CONTENT_TYPE, format.media_type())], text).into_response(),
         _ => failed("the report could not be written"),
     }

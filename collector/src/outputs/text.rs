@@ -10,9 +10,6 @@ use std::fmt::Write;
 /// Rows and accounting as a text of at most a few columns, with every warning there is reason for.
 pub fn report(rows: &[Row], overview: &Overview, view: View) -> String {
     let mut text = String::new();
-    if overview.processes.is_empty() {
-        text.push_str("No process has called NCCL under the tap.\n");
-    }
     if !rows.is_empty() {
         text.push_str("Counts and bytes are those of one rank.\n\n");
     }
@@ -23,6 +20,39 @@ pub fn report(rows: &[Row], overview: &Overview, view: View) -> String {
     }
     for rows in groups.values() {
         write_group(&mut text, rows, view);
+    }
+    text + &accounts(overview)
+}
+
+/// Engine steps and accounting of each process.
+pub fn processes(overview: &Overview) -> String {
+    let mut text = String::new();
+    let with_steps: Vec<_> = overview.processes.iter().filter(|p| !p.steps.is_empty()).collect();
+    let cells = with_steps.iter().flat_map(|process| {
+        process.steps.iter().map(|steps| {
+            [
+                name(process),
+                steps.phase.clone(),
+                steps.phase_source.clone().unwrap_or_default(),
+                grouped(steps.count),
+                grouped(steps.prefill_tokens),
+                grouped(steps.decode_tokens),
+            ]
+        })
+    });
+    if !with_steps.is_empty() {
+        let head = ["process", "phase", "known by", "steps", "prefill tokens", "decode tokens"];
+        write_table(&mut text, head, &[false, false, false, true, true, true], cells.collect());
+        text.push('\n');
+    }
+    text + &accounts(overview)
+}
+
+/// Where the calls of each process have gone, with every warning there is reason for.
+fn accounts(overview: &Overview) -> String {
+    let mut text = String::new();
+    if overview.processes.is_empty() {
+        text.push_str("No process has called NCCL under the tap.\n");
     }
     write_processes(&mut text, overview);
     for warning in warnings(overview) {

@@ -7,7 +7,7 @@
 use super::StepCount;
 use super::phase::{Label, Phase, Source, Tokens};
 use super::turn::{Settled, Turn};
-use nccltap_proto::{Mark, MarkKind, MarkedStep};
+use nccltap_proto::{Mark, MarkedStep};
 
 /// Where in the engine's steps a process is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,13 +58,13 @@ impl Marked {
         mark: &Mark,
         mut count: impl FnMut(Label, StepCount),
     ) -> Option<Settled> {
-        match (mark.kind, mark.step) {
-            (MarkKind::Begin, None) => {
+        match *mark {
+            Mark::Begin(None) => {
                 let settled = self.leave(&mut count);
                 self.now = Now::NotDescribed { holds: false };
                 settled
             }
-            (MarkKind::Begin, Some(step)) => {
+            Mark::Begin(Some(step)) => {
                 let settled = self.leave(&mut count);
                 self.enter(&step);
                 if !step.is_continued() {
@@ -72,7 +72,7 @@ impl Marked {
                 }
                 settled
             }
-            (MarkKind::Describe, Some(step)) => {
+            Mark::Describe(Some(step)) => {
                 let before = self.now;
                 self.enter(&step);
                 if !matches!(before, Now::In(..)) && !step.is_continued() {
@@ -81,9 +81,9 @@ impl Marked {
                 let late = matches!(before, Now::NotDescribed { .. });
                 late.then(|| Settled::Now(label_of(&step), tokens_of(&step)))
             }
-            // Says nothing.
-            (MarkKind::Describe, None) => None,
-            (MarkKind::End, _) => {
+            // Says nothing of steps.
+            Mark::Describe(None) | Mark::Place(_) => None,
+            Mark::End => {
                 let settled = self.leave(&mut count);
                 self.now = Now::Outside;
                 settled
@@ -182,9 +182,9 @@ mod tests {
         let mut held = 0;
         for does in all {
             let mark = match *does {
-                Begin(step) => Mark { kind: MarkKind::Begin, step },
-                Describe(step) => Mark { kind: MarkKind::Describe, step: Some(step) },
-                End => Mark { kind: MarkKind::End, step: None },
+                Begin(step) => Mark::Begin(step),
+                Describe(step) => Mark::Describe(Some(step)),
+                End => Mark::End,
                 Operation => {
                     match marked.operation().map(|turn| turn.place) {
                         Some(Place::Hold) => held += 1,
@@ -260,13 +260,12 @@ mod tests {
     fn until_a_request_is_served_the_sizes_speak_where_the_marks_do_not() {
         let mut marked = Marked::default();
         assert_eq!(marked.operation(), None);
-        let mark = |kind, step| Mark { kind, step };
-        marked.mark(&mark(MarkKind::Begin, Some(PROFILE)), |_, _| ());
+        marked.mark(&Mark::Begin(Some(PROFILE)), |_, _| ());
         assert!(marked.operation().is_some());
-        marked.mark(&mark(MarkKind::End, None), |_, _| ());
+        marked.mark(&Mark::End, |_, _| ());
         assert_eq!(marked.operation(), None);
-        marked.mark(&mark(MarkKind::Begin, Some(PREFILL)), |_, _| ());
-        marked.mark(&mark(MarkKind::End, None), |_, _| ());
+        marked.mark(&Mark::Begin(Some(PREFILL)), |_, _| ());
+        marked.mark(&Mark::End, |_, _| ());
         assert_eq!(marked.operation(), Some(Turn::unknown()));
     }
 

@@ -42,7 +42,7 @@ use captures::Captures;
 use disagreement::Disagreement;
 use event::Event;
 use marked::Marked;
-use nccltap_proto::{Datatype, Mark, Operation};
+use nccltap_proto::{Datatype, Mark, MarkedPlace, Operation};
 use pipeline::{Exchange, Links, Notice, Over};
 use pipeline_only::PipelineOnly;
 use stage::Stage;
@@ -110,6 +110,8 @@ pub struct Steps {
     joined_late: bool,
     /// The engine marks its steps.
     marked: Option<Marked>,
+    /// Where the engine says that this worker stands.
+    place: Option<MarkedPlace>,
     disagreement: Disagreement,
     counts: BTreeMap<Label, StepCount>,
     captures: Captures,
@@ -126,7 +128,12 @@ pub struct Steps {
 impl Steps {
     /// Whether the process has shown that it is a worker of an engine.
     pub fn is_engine(&self) -> bool {
-        self.is_marked() || !matches!(self.engine, Engine::None)
+        self.is_marked() || self.place.is_some() || !matches!(self.engine, Engine::None)
+    }
+
+    /// Where the worker stands in the layout, where the engine says so.
+    pub fn place(&self) -> Option<MarkedPlace> {
+        self.place
     }
 
     /// Whether the engine says itself what its steps are.
@@ -162,8 +169,12 @@ impl Steps {
         self.event(event, calls.len() as u64)
     }
 
-    /// Takes what the engine says of its steps. Says what the operations serve that are held.
+    /// Takes what the engine says of its steps and its layout. Says what the operations serve that are held.
     pub(crate) fn mark(&mut self, mark: &Mark) -> Option<Settled> {
+        if let Mark::Place(place) = mark {
+            self.place = Some(*place);
+            return None;
+        }
         let Self { marked, counts, disagreement, .. } = self;
         let marked = marked.get_or_insert_default();
         let silent = marked.is_silent();

@@ -96,8 +96,8 @@ pub trait Listener {
     fn captured(&mut self, call: &OperationCall);
     /// A graph became known that the GPU can launch by itself, whether or not the host ever does.
     fn launched_by_device(&mut self, manifest: &Manifest);
-    /// A graph was launched, and this is in it.
-    fn launched(&mut self, holds: Holds<'_>, communicators: &Communicators);
+    /// A graph was launched, and this is in it. The launch ended at `end`, in ticks of the record clock.
+    fn launched(&mut self, holds: Holds<'_>, end: u64, communicators: &Communicators);
     /// The engine said something of its step.
     fn mark(&mut self, mark: &Mark);
 }
@@ -374,7 +374,7 @@ impl Reading {
                         known.map_or(Holds::Unknown, Holds::Operations)
                     }
                 };
-                listener.launched(holds, &self.communicators);
+                listener.launched(holds, record.end, &self.communicators);
             }
             // CUDA's codes are not NCCL's: none but success means that it was launched.
             Meaning::GraphLaunch => listener.failed(function, record.result),

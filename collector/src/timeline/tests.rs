@@ -47,7 +47,7 @@ impl Listener for Told {
     fn launched_by_device(&mut self, _: &Manifest) {
         self.launched.push("by device".to_owned());
     }
-    fn launched(&mut self, holds: Holds<'_>, _: &Communicators) {
+    fn launched(&mut self, holds: Holds<'_>, _: u64, _: &Communicators) {
         self.launched.push(match holds {
             Holds::Nothing => "nothing".to_owned(),
             Holds::Operations(manifest) => format!("{} blocks", manifest.blocks().len()),
@@ -233,7 +233,7 @@ fn mark(kind: MarkKind) -> Record {
 fn marks_take_their_place_among_the_operations_and_are_no_calls() {
     let all = [mark(MarkKind::Begin), record(ncclAllReduce, 0, 0), mark(MarkKind::End)];
     let (told, timeline) = told(&all);
-    let kinds: Vec<_> = told.marks.iter().map(|(mark, before)| (mark.kind, *before)).collect();
+    let kinds: Vec<_> = told.marks.iter().map(|(mark, before)| (mark.kind(), *before)).collect();
     assert_eq!(kinds, [(MarkKind::Begin, 0), (MarkKind::End, 1)]);
     assert_eq!((told.calls, timeline.marks(), timeline.unknown_functions()), (1, 2, 0));
 }

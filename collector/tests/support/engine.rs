@@ -243,3 +243,22 @@ pub fn record_with(file: &Path, change: impl FnMut(u32, Record) -> Option<Record
     tell(&collector, change);
     collector.sync().unwrap();
 }
+
+/// What vLLM's /metrics says of two requests.
+pub const METRICS: &str = r#"# TYPE vllm:time_to_first_token_seconds histogram
+vllm:time_to_first_token_seconds_bucket{le="0.25",model_name="m"} 1.0
+vllm:time_to_first_token_seconds_bucket{le="0.5",model_name="m"} 2.0
+vllm:time_to_first_token_seconds_bucket{le="+Inf",model_name="m"} 2.0
+vllm:time_to_first_token_seconds_sum{model_name="m"} 0.6
+vllm:time_to_first_token_seconds_count{model_name="m"} 2.0
+vllm:time_per_output_token_seconds_bucket{le="0.025",model_name="m"} 254.0
+vllm:time_per_output_token_seconds_bucket{le="+Inf",model_name="m"} 254.0
+vllm:time_per_output_token_seconds_sum{model_name="m"} 2.54
+vllm:time_per_output_token_seconds_count{model_name="m"} 254.0
+vllm:e2e_request_latency_seconds_bucket{le="2.5",model_name="m"} 2.0
+vllm:e2e_request_latency_seconds_bucket{le="+Inf",model_name="m"} 2.0
+vllm:e2e_request_latency_seconds_sum{model_name="m"} 3.14
+vllm:e2e_request_latency_seconds_count{model_name="m"} 2.0
+vllm:prompt_tokens_total{model_name="m"} 256.0
+vllm:generation_tokens_total{model_name="m"} 256.0
+"#;

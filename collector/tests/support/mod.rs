@@ -4,6 +4,7 @@
 pub mod browser;
 pub mod engine;
 pub mod job;
+pub mod promtool;
 pub mod ring;
 
 use nccltap_proto::record::{NO_PEER, Record};

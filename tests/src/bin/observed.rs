@@ -3,9 +3,7 @@
 #![forbid(unsafe_code)]
 
 use nccltap_rehearsal::counts::Counts;
-use nccltap_tests::matrix::verdict::truth;
-use serde_json::json;
-use std::collections::BTreeMap;
+use nccltap_tests::matrix::observed::rows;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -14,7 +12,8 @@ fn main() -> ExitCode {
         eprintln!("observed: give the directory that the simulator counted in");
         return ExitCode::FAILURE;
     };
-    match rows(Path::new(&directory)) {
+    let counts = Counts::read(Path::new(&directory)).map_err(|error| format!("{error:#}"));
+    match counts.and_then(|counts| rows(&counts)) {
         Ok(rows) => {
             println!("{rows}");
             ExitCode::SUCCESS
@@ -24,30 +23,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn rows(directory: &Path) -> Result<String, String> {
-    let tally = truth(&Counts::read(directory).map_err(|error| format!("{error:#}"))?);
-    // Communicators and peers are not compared.
-    let mut rows: BTreeMap<_, u64> = BTreeMap::new();
-    for (call, count) in &tally.0 {
-        let key = (call.pid, &call.op, &call.dtype, call.elements, call.ranks, &call.launch);
-        *rows.entry(key).or_default() += count;
-    }
-    if rows.is_empty() {
-        return Err("the simulator was asked for nothing".to_owned());
-    }
-    let rows: Vec<String> = rows
-        .into_iter()
-        .map(|((pid, op, dtype, elements, ranks, launch), count)| {
-            let row = json!({
-                "host": "simulator", "pid": pid, "rank": null, "stage": null, "phase": "unknown",
-                "group": null, "role": null, "op": op, "collective": null, "path": "nccl",
-                "launch": launch, "dtype": dtype, "elements": elements, "peer": null,
-                "ranks_in_group": ranks, "count": count, "message_bytes": null, "bus_bytes": null,
-            });
-            row.to_string()
-        })
-        .collect();
-    Ok(format!("[\n{}\n]", rows.join(",\n")))
 }

@@ -475,7 +475,7 @@ fn peers(live: &Live, width: usize) -> Vec<Line<'static>> {
 fn matrix(live: &Live, width: usize) -> Vec<Line<'static>> {
     const SHADES: [&str; 5] = ["  ", "░░", "▒▒", "▓▓", "██"];
     let count = live.ranks.len();
-    if count < 2 || count > 16 || 2 * count + 6 > width {
+    if !(2..=16).contains(&count) || 2 * count + 6 > width {
         return Vec::new();
     }
     let most = live.peers.cells.iter().map(|cell| cell.rate).fold(0.0, f64::max);
