@@ -5,5 +5,6 @@ set -euo pipefail
 for file in "$@"; do
     # A file that cannot be read must not pass for one that needs nothing.
     needed=$(LC_ALL=C readelf --wide --version-info "$file") || { echo "$0: readelf cannot read $file" >&2; exit 1; }
-    grep -o 'GLIBC_[0-9][0-9.]*' <<< "$needed" || { echo "$0: $file needs no symbol of glibc, which cannot be" >&2; exit 1; }
-done | sed 's/GLIBC_//' | sort -V | tail -n 1
+    # What is needed, not what is defined: libnccltap.so defines dlsym under versions of glibc.
+    sed -n '/Version needs section/,$p' <<< "$needed" | grep -o 'Name: GLIBC_[0-9][0-9.]*' || { echo "$0: $file needs no symbol of glibc, which cannot be" >&2; exit 1; }
+done | sed 's/Name: GLIBC_//' | sort -V | tail -n 1

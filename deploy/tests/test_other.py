@@ -1,5 +1,6 @@
 """The Dockerfile, the units, and what kubectl makes of the plain manifests."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import yaml
 
 import manifests
+from test_pods import COMMAND
 
 UNITS = manifests.DEPLOY / "systemd"
 
@@ -28,6 +30,32 @@ class Image(unittest.TestCase):
         rust = re.search(r'rust-version = "(.*)"', (manifests.DEPLOY.parent / "Cargo.toml").read_text())[1]
         self.assertIn(f"FROM rust:{rust}-", text)
         self.assertEqual(re.findall(r"^USER (.*)$", text, re.M), ["65532:65532"])
+
+    @unittest.skipUnless(os.geteuid() == 0 and COMMAND.exists(), f"needs root, and {COMMAND}")
+    def test_the_command_needs_nothing_but_what_the_image_has(self):
+        with tempfile.TemporaryDirectory() as directory:
+            root = Path(directory)
+            root.chmod(0o755)
+            # A distroless image of C: glibc and libgcc_s, /tmp, and no program at all.
+            needed = re.findall(r"(?:=> )?(/\S+) \(0x", run("ldd", str(COMMAND)).stdout)
+            names = {Path(library).name for library in needed}
+            self.assertLessEqual(names, {"libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"})
+            for library in needed:
+                (root / library[1:]).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(library, root / library[1:])
+            (root / "tmp").mkdir()
+            (root / "tmp").chmod(0o1777)
+            (root / "proc").mkdir()
+            for file, to in [(COMMAND, "usr/bin"), *((path, "usr/lib/nccltap") for path in COMMAND.parent.glob("*.so"))]:
+                (root / to).mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, root / to)
+            mounted = ["unshare", "--mount", "sh", "-c", 'mount -t proc proc "$0/proc" && exec chroot --userspec=65532:65532 "$0" "$@"']
+            done = run(*mounted, str(root), "/usr/bin/nccltap", "library", "--into", "/tmp/brought")
+            self.assertEqual((done.returncode, done.stdout), (0, "/tmp/brought/libnccltap.so\n"), done.stderr)
+            self.assertEqual(
+                sorted(path.name for path in (root / "tmp/brought").iterdir()),
+                ["libnccltap.so", "libnccltap_uplink.so", "python"],
+            )
 
 
 @unittest.skipUnless(shutil.which("systemd-analyze"), "there is no systemd-analyze")

@@ -56,7 +56,7 @@ fn hasty_rules() -> String {
 
 fn size(call: &Call) -> u64 {
     let name = call.dtype.as_deref();
-    Datatype::ALL.iter().find(|d| Some(d.name()) == name).map_or(0, |d| d.size().into())
+    Datatype::ALL.iter().find(|d| Some(d.name()) == name).map_or(0, |d| d.size())
 }
 
 /// By the factors of nccl-tests.

@@ -265,7 +265,7 @@ impl Deployment {
             // `config/vllm.py`, `update_sizes_for_sequence_parallelism`.
             graphs.sizes.retain(|size| size.is_multiple_of(u64::from(layout.tensor)));
         }
-        Ok(Self {
+        let deployment = Self {
             model,
             layout,
             engine,
@@ -280,7 +280,11 @@ impl Deployment {
             speculation: settings.speculation,
             naive_all_to_all: settings.naive_all_to_all && engine == Engine::V1Release0_11,
             disable_nccl_for_dp_synchronization: settings.disable_nccl_for_dp_synchronization,
-        })
+        };
+        if deployment.speculation.is_some() {
+            deployment.accept_drafts()?;
+        }
+        Ok(deployment)
     }
 }
 

@@ -96,8 +96,7 @@ impl Prediction {
                 replicas.len()
             )));
         }
-        let drafts = replicas.iter().flatten().any(|step| step.drafts > 0);
-        if drafts || deployment.speculation.is_some() {
+        if replicas.iter().flatten().any(|step| step.drafts > 0) {
             deployment.accept_drafts()?;
         }
         let schedule = Schedule::of_replicas(&deployment, replicas);

@@ -132,7 +132,7 @@ mod tests {
     fn drafts_are_accepted_in_eager_v1_and_of_a_model_with_tensor_parallelism() {
         let with = |settings, layout| {
             let deployment = Deployment::new(preset("llama-3.1-8b").unwrap(), layout, settings);
-            deployment.unwrap().accept_drafts()
+            deployment.and_then(|deployment| deployment.accept_drafts())
         };
         let engine = Engine::V1Release0_11;
         let ngrams = Settings { engine, speculation: Some(Speculation::Ngrams), ..Settings::PAPER };

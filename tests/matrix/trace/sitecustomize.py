@@ -5,8 +5,8 @@ writes VLLM_SCHEDULE_TRACE/PID.jsonl, a line for each step that computes somethi
 
     {"new": {REQUEST: {"prompt": TOKENS, "cached": TOKENS}}, "tokens": {REQUEST: TOKENS}, "drafts": {REQUEST: TOKENS}}
 
-`new` has the requests that are scheduled for the first time, or anew after they were preempted. Tried with vLLM 0.8.5 (V0 and V1), 0.11 and
-0.20.
+`new` has the requests that are scheduled for the first time, or anew after they were preempted. A line with no tokens is a pass that a
+replica makes because others make theirs. Tried with vLLM 0.8.5 (V0 and V1), 0.11 and 0.20; with replicas, 0.11 and 0.20.
 """
 
 import functools

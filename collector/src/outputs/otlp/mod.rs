@@ -1,6 +1,6 @@
 //! OTLP: the metrics of [`prometheus`](super::prometheus), pushed to a receiver at intervals.
 //!
-//! [`request`] turns samples into the protocol's messages and is pure; [`push`] sends them.
+//! [`Requests`] turns samples into the protocol's messages and is pure; [`push`] sends them.
 
 pub mod push;
 mod request;

@@ -242,7 +242,7 @@ pub fn document(series_bound: usize) -> String {
          ## Native histograms\n\n\
          In the protobuf format `nccltap_message_size_bytes` is a native histogram too (schema 0, zero \
          bucket up to 32 bytes): its\nclassic buckets are exactly those. Prometheus asks for it with \
-         `--enable-feature=native-histograms`, since 3.8 with\n`scrape_native_histograms: true`; to keep \
+         `--enable-feature=native-histograms`, since 3.9 with\n`scrape_native_histograms: true`; to keep \
          the classic buckets, which the dashboard reads, set `always_scrape_classic_histograms: true`\n\
          beside it. `nccltap_operation_seconds` has classic buckets alone: powers of two in microseconds \
          are none in seconds.\n",
