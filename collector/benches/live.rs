@@ -154,7 +154,7 @@ fn on_the_page(name: &str, collector: &Collector, sent: &Sent, lasts: Duration) 
     let mut page = Browser::start(name);
     page.look(1280, 900, false);
     page.open(&format!("http://{}/", collector.http));
-    page.until("document.querySelector('.tiles > div:nth-child(6)').innerText.includes(' made')");
+    page.until("document.querySelector('.tiles > div:nth-child(6)')?.innerText.includes(' made')");
     let began = Instant::now();
     let mut ages = Vec::new();
     while began.elapsed() < lasts {

@@ -164,7 +164,9 @@ async fn a_rank_that_stops_is_named() {
     assert_eq!(well["attention"], json!([]), "{}", well["attention"]);
     // Rank 2 misses a step, and nobody does anything after it; all go on reporting.
     let mut missed = false;
+    let deadline = Instant::now() + Duration::from_secs(30);
     let named = loop {
+        assert!(Instant::now() < deadline, "waited in vain until the rank is named");
         let first = !std::mem::replace(&mut missed, true);
         job.each(|rank, number| {
             if first && number != 2 {
