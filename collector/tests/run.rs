@@ -182,12 +182,21 @@ fn latencies_of_requests_are_those_that_the_engine_counted_meanwhile() {
     let answered = dir.path().join("answered");
     let address = engine(answered.clone());
     let script = format!("until [ -e {} ]; do sleep 0.1; done", answered.display());
-    let output = run(&["--engine-metrics", &format!("http://{address}")], &script);
+    let recording = dir.path().join("run.rec").display().to_string();
+    let options = ["--engine-metrics", &format!("http://{address}"), "--record", &recording];
+    let output = run(&options, &script);
     let said = text(&output.stderr);
     // The third answer may have been given and not been read when the command ends.
     let between = |count: u32| said.contains(&format!(": {count} finished, 0 tokens of prompts"));
     assert!(between(2) || between(4), "{said}");
     assert!(said.contains("end to end") && said.contains("1.00 s"), "{said}");
+    // `nccltap report` finds beside the recording what the engine said last.
+    let last = std::fs::read_to_string(format!("{recording}.metrics")).unwrap();
+    assert!(
+        last.contains("generation_tokens_total 4") || last.contains("generation_tokens_total 6")
+    );
+    let report = nccltap().args(["report", &recording, "--view", "summary"]).output().unwrap();
+    assert!(report.status.success(), "{}", text(&report.stderr));
 }
 
 #[test]
