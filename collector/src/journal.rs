@@ -108,7 +108,7 @@ impl Journal {
 mod tests {
     use super::*;
     use crate::steps::Phase;
-    use nccltap_proto::{Function, Operation};
+    use nccltap_proto::{Function, Operation, Path};
 
     fn call(elements: u64, launch: Launch) -> OperationCall {
         OperationCall {
@@ -119,6 +119,7 @@ mod tests {
             datatype: None,
             peer: None,
             launch,
+            path: Path::Nccl,
             end: if launch == Launch::Eager { elements } else { 0 },
             duration_ns: None,
         }

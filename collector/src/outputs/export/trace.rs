@@ -50,11 +50,12 @@ enum Args<'a> {
     },
     Operation {
         dtype: Option<&'a str>,
-        elements: u64,
+        elements: Option<u64>,
         peer: Option<i32>,
         message_bytes: Option<u64>,
         bus_bytes: Option<u64>,
         launch: &'a str,
+        path: &'a str,
         phase: &'a str,
     },
 }
@@ -94,6 +95,7 @@ impl<W: Write> Writer<W> {
                 message_bytes: operation.message_bytes,
                 bus_bytes: operation.bus_bytes,
                 launch: operation.launch.name(),
+                path: operation.path.name(),
                 phase: operation.phase.name(),
             },
         })
