@@ -66,7 +66,9 @@ impl Serving {
 
     fn stop(mut self) {
         self.over.store(true, Relaxed);
-        self.thread.take().map(|thread| thread.join().unwrap());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
     }
 }
 
