@@ -5,7 +5,7 @@
 //!                (under its lock)     (pure, two looks compared)
 //! ```
 //!
-//! - [`view`]: what is shown, [`Live`](view::Live);
+//! - [`view`]: what is shown, [`Live`];
 //! - `look`: what is taken along from a process while its lock is held;
 //! - `pulse`: what is followed of each process every second, whether somebody looks or not;
 //! - `traffic`, `peers`, `lag`, `ranks`, `steps`, `coverage`, `prediction`: its parts, and `attention`, which
@@ -18,7 +18,7 @@
 //!
 //! # Bounds
 //!
-//! Every list of a [`Live`](view::Live) is bounded: [`RANKS`] ranks, [`GROUPS`] groups, [`CELLS`] cells of the peer
+//! Every list of a [`Live`] is bounded: [`RANKS`] ranks, [`GROUPS`] groups, [`CELLS`] cells of the peer
 //! matrix, [`SECONDS`] seconds, [`SENTENCES`] sentences. What is left out is counted. A look keeps sums by operation,
 //! phase, communicator, peer and power of two, so it is no larger than the ledger it is of.
 
