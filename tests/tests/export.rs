@@ -51,13 +51,14 @@ fn tally(file: &Path) -> Tally {
         let call = Call {
             pid: number(&row, "pid").unwrap().try_into().unwrap(),
             op: text(&row, "op").unwrap(),
-            elements: number(&row, "elements").unwrap().try_into().unwrap(),
+            elements: number(&row, "elements").map(|number| number.try_into().unwrap()),
             dtype: text(&row, "dtype"),
             peer: small("peer"),
             group,
             ranks: small("ranks_in_group"),
             rank: small("rank"),
             launch: text(&row, "launch").unwrap(),
+            path: "nccl".to_owned(),
         };
         tally.add(call, 1);
     }
