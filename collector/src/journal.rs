@@ -116,6 +116,7 @@ mod tests {
             operation: Operation::AllReduce,
             communicator: None,
             elements,
+            path: nccltap_proto::Path::Nccl,
             datatype: None,
             peer: None,
             launch,

@@ -58,7 +58,7 @@ fn tally(file: &Path) -> Tally {
             ranks: small("ranks_in_group"),
             rank: small("rank"),
             launch: text(&row, "launch").unwrap(),
-            path: "nccl".to_owned(),
+            path: text(&row, "path").unwrap(),
         };
         tally.add(call, 1);
     }

@@ -17,6 +17,7 @@ use crate::replay::replay;
 use crate::steps::{Phase, Source};
 use crate::timeline::{CommunicatorId, Launch};
 use anyhow::Context;
+use nccltap_proto::record::UNKNOWN_COUNT;
 use nccltap_proto::{Datatype, Operation as Op};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -41,8 +42,10 @@ pub struct Operation {
     pub op: Op,
     /// Its data type.
     pub dtype: Option<Datatype>,
-    /// NCCL's count argument.
-    pub elements: u64,
+    /// NCCL's count argument, or what stands for it beside NCCL, where it is known.
+    pub elements: Option<u64>,
+    /// The way the data takes.
+    pub path: nccltap_proto::Path,
     /// Peer or root.
     pub peer: Option<i32>,
     /// How it was launched.
@@ -195,7 +198,8 @@ impl Known {
         let Entry { call, label } = entry;
         let clock = process.timeline().clock();
         let end_ns = clock.realtime_ns(call.end);
-        let message = message_bytes(call.elements.into(), call.datatype);
+        let elements = (call.elements != UNKNOWN_COUNT).then_some(call.elements);
+        let message = elements.and_then(|elements| message_bytes(elements.into(), call.datatype));
         let group = call.communicator.map(|id| self.member(id, process, groups));
         let ranks = group.as_ref().and_then(|group| group.ranks);
         let bus = message.and_then(|message| bus_bytes(call.operation, message, ranks));
@@ -208,7 +212,8 @@ impl Known {
             group,
             op: call.operation,
             dtype: call.datatype,
-            elements: call.elements,
+            elements,
+            path: call.path,
             peer: call.peer,
             launch: call.launch,
             phase: label.phase,

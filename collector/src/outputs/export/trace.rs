@@ -50,7 +50,7 @@ enum Args<'a> {
     },
     Operation {
         dtype: Option<&'a str>,
-        elements: u64,
+        elements: Option<u64>,
         peer: Option<i32>,
         message_bytes: Option<u64>,
         bus_bytes: Option<u64>,
