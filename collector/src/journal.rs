@@ -108,7 +108,7 @@ impl Journal {
 mod tests {
     use super::*;
     use crate::steps::Phase;
-    use nccltap_proto::{Function, Operation, Path};
+    use nccltap_proto::{Function, Operation};
 
     fn call(elements: u64, launch: Launch) -> OperationCall {
         OperationCall {
@@ -116,10 +116,10 @@ mod tests {
             operation: Operation::AllReduce,
             communicator: None,
             elements,
+            path: nccltap_proto::Path::Nccl,
             datatype: None,
             peer: None,
             launch,
-            path: Path::Nccl,
             end: if launch == Launch::Eager { elements } else { 0 },
             duration_ns: None,
         }

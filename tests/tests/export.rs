@@ -51,7 +51,7 @@ fn tally(file: &Path) -> Tally {
         let call = Call {
             pid: number(&row, "pid").unwrap().try_into().unwrap(),
             op: text(&row, "op").unwrap(),
-            elements: number(&row, "elements").map(|elements| elements.try_into().unwrap()),
+            elements: number(&row, "elements").map(|number| number.try_into().unwrap()),
             dtype: text(&row, "dtype"),
             peer: small("peer"),
             group,

@@ -42,14 +42,14 @@ pub struct Operation {
     pub op: Op,
     /// Its data type.
     pub dtype: Option<Datatype>,
-    /// NCCL's count argument; of a kernel beside NCCL what NCCL would be told, `None` where it does not say.
+    /// NCCL's count argument, or what stands for it beside NCCL, where it is known.
     pub elements: Option<u64>,
+    /// The way the data takes.
+    pub path: nccltap_proto::Path,
     /// Peer or root.
     pub peer: Option<i32>,
     /// How it was launched.
     pub launch: Launch,
-    /// NCCL, or the kernel that carried it out.
-    pub path: nccltap_proto::Path,
     /// What it served.
     pub phase: Phase,
     /// How that is known.
@@ -213,9 +213,9 @@ impl Known {
             op: call.operation,
             dtype: call.datatype,
             elements,
+            path: call.path,
             peer: call.peer,
             launch: call.launch,
-            path: call.path,
             phase: label.phase,
             phase_source: label.source,
             message_bytes: message.map(whole),

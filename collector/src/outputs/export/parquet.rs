@@ -102,10 +102,10 @@ columns! {
     ranks_in_group: UInt32 = |o| o.group.as_ref()?.ranks.map(|ranks| Cell::Unsigned(ranks.into())), "size of the communicator";
     op: Text = |o| Some(Cell::Text(o.op.name())), "NCCL's name without prefix: `AllReduce`, `Send`";
     dtype: Text = |o| o.dtype.map(|dtype| Cell::Text(dtype.name())), "NCCL's name of the data type";
-    elements: UInt64 = |o| o.elements.map(Cell::Unsigned), "NCCL's count argument; of a kernel beside NCCL what NCCL would be told, where it says so";
+    elements: UInt64 = |o| o.elements.map(Cell::Unsigned), "NCCL's count argument, or what it would be on another path, where that is known";
     peer: Int32 = |o| o.peer.map(Cell::Signed), "peer or root, as a rank of the communicator";
+    path: Text = |o| Some(Cell::Text(o.path.name())), "the way the data takes: `nccl`, or one beside NCCL";
     launch: Text = |o| Some(Cell::Text(o.launch.name())), "`eager` or `graph`";
-    path: Text = |o| Some(Cell::Text(o.path.name())), "`nccl`, or the kernel that carried it out: docs/coverage.md";
     phase: Text = |o| Some(Cell::Text(o.phase.name())), "`prefill`, `decode`, `mixed`, `startup` or `unknown`";
     phase_source: Text = |o| o.phase_source.map(|source| Cell::Text(source.name())), "how the phase is known: docs/phases.md";
     message_bytes: UInt64 = |o| o.message_bytes.map(Cell::Unsigned), "elements x element size, as this rank stated them";

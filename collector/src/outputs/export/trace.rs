@@ -55,7 +55,6 @@ enum Args<'a> {
         message_bytes: Option<u64>,
         bus_bytes: Option<u64>,
         launch: &'a str,
-        path: &'a str,
         phase: &'a str,
     },
 }
@@ -95,7 +94,6 @@ impl<W: Write> Writer<W> {
                 message_bytes: operation.message_bytes,
                 bus_bytes: operation.bus_bytes,
                 launch: operation.launch.name(),
-                path: operation.path.name(),
                 phase: operation.phase.name(),
             },
         })
