@@ -189,3 +189,21 @@ fn a_model_with_a_draft_model_is_as_predicted() {
     assert!(rows.len() > 15);
     assert_all_equal(row, &rows);
 }
+
+/// The same requests with CUDA graphs and vLLM's pass for sequence parallelism, from 64 tokens on.
+#[test]
+fn a_sequence_parallel_model_is_as_predicted() {
+    let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../rehearsal/models");
+    let row = "sequence-parallel-vllm-0.20.0-tp2";
+    let rows = check(
+        row,
+        &[
+            &format!("--model-config {models}/tiny-llama.json --tp 2"),
+            "--max-num-batched-tokens 2048 --max-num-seqs 128 --engine vllm-v1 --engine-version 0.20",
+            "--cuda-graphs --enable-sp --sp-min-token-num 64",
+            traces(row, 1).trim(),
+        ],
+    );
+    assert!(rows.iter().any(|row| row["op"] == "ReduceScatter"));
+    assert_all_equal(row, &rows);
+}

@@ -55,6 +55,7 @@ enum Args<'a> {
         message_bytes: Option<u64>,
         bus_bytes: Option<u64>,
         launch: &'a str,
+        path: &'a str,
         phase: &'a str,
     },
 }
@@ -94,6 +95,7 @@ impl<W: Write> Writer<W> {
                 message_bytes: operation.message_bytes,
                 bus_bytes: operation.bus_bytes,
                 launch: operation.launch.name(),
+                path: operation.path.name(),
                 phase: operation.phase.name(),
             },
         })
