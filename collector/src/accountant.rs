@@ -1,17 +1,19 @@
 //! From the timeline to the ledger: every operation is counted under what its step is for.
 
 use crate::history::History;
+use crate::journal::Journal;
 use crate::ledger::Ledger;
 use crate::steps::{Label, Place, Settled, Steps, Turn};
 use crate::timeline::{Block, Communicators, Holds, Listener, Manifest, OperationCall};
 use nccltap_proto::{Function, Mark};
 
-/// Listens to the timeline of a process, asks its steps, tells its ledger and its history.
+/// Listens to the timeline of a process, asks its steps, tells its ledger, its history and its journal.
 #[derive(Debug)]
 pub(crate) struct Accountant<'a> {
     steps: &'a mut Steps,
     ledger: &'a mut Ledger,
     history: &'a mut History,
+    journal: Option<&'a mut Journal>,
 }
 
 impl<'a> Accountant<'a> {
@@ -19,8 +21,9 @@ impl<'a> Accountant<'a> {
         steps: &'a mut Steps,
         ledger: &'a mut Ledger,
         history: &'a mut History,
+        journal: Option<&'a mut Journal>,
     ) -> Self {
-        Self { steps, ledger, history }
+        Self { steps, ledger, history, journal }
     }
 
     /// Nothing follows: what is held stays unknown, unless another stage of the pipeline knows it.
@@ -35,10 +38,16 @@ impl<'a> Accountant<'a> {
             Settled::Now(label, tokens) => {
                 self.ledger.settle(label, tokens);
                 self.history.settle(label);
+                if let Some(journal) = &mut self.journal {
+                    journal.settle(label);
+                }
             }
             Settled::Later(step) => {
                 self.ledger.put_off(step);
                 self.history.put_off(step);
+                if let Some(journal) = &mut self.journal {
+                    journal.put_off(step);
+                }
             }
         }
     }
@@ -58,6 +67,12 @@ impl<'a> Accountant<'a> {
             match turn.place {
                 Place::Now(label, _) => self.history.count(call, label),
                 Place::Hold => self.history.hold(call),
+            }
+            if let Some(journal) = &mut self.journal {
+                match turn.place {
+                    Place::Now(label, _) => journal.count(call, label),
+                    Place::Hold => journal.hold(call),
+                }
             }
         }
         if let Some(settled) = turn.after {
@@ -128,9 +143,12 @@ impl Listener for Accountant<'_> {
     }
 
     /// What a launch carries out counts as if it had been called, one operation after the other.
-    fn launched(&mut self, holds: Holds<'_>, communicators: &Communicators) {
+    fn launched(&mut self, holds: Holds<'_>, end: u64, communicators: &Communicators) {
         self.ledger.launch(holds);
         let Holds::Operations(manifest) = holds else { return };
+        if let Some(journal) = &mut self.journal {
+            journal.launched(end);
+        }
         self.steps.launch(manifest.all_reduces());
         for block in manifest.blocks() {
             self.block(block, communicators);

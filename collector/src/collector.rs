@@ -30,6 +30,7 @@ pub struct Collector {
     recorder: Option<Mutex<Recorder>>,
     replayed: Mutex<Replayed>,
     board: Mutex<Board>,
+    journals: bool,
 }
 
 /// What of a recording is not in the counts.
@@ -125,7 +126,14 @@ impl Collector {
             recorder: None,
             replayed: Mutex::default(),
             board: Mutex::default(),
+            journals: false,
         }
+    }
+
+    /// The same, with a [journal](crate::journal) of single operations for each process. Whoever wants it takes the
+    /// operations after each message.
+    pub fn with_journals(self) -> Self {
+        Self { journals: true, ..self }
     }
 
     /// The same, recording what it takes from now on.
@@ -167,8 +175,12 @@ impl Collector {
         if registry.followed.len() >= self.limit && !registry.make_room() {
             return Err(Full { processes: registry.followed.len() });
         }
+        let process = match self.journals {
+            true => Process::new(hello).with_journal(),
+            false => Process::new(hello),
+        };
         let new = Arc::new(Followed {
-            process: Mutex::new(Process::new(hello)),
+            process: Mutex::new(process),
             streams: AtomicU32::new(streams),
             arrival: registry.arrivals,
         });

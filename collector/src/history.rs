@@ -70,6 +70,13 @@ impl History {
         })
     }
 
+    /// Everything that is in the slices.
+    pub fn total(&self) -> Slice {
+        let mut total = Slice::default();
+        self.slices.iter().for_each(|slice| total.add(slice));
+        total
+    }
+
     /// Takes an operation whose phase is known.
     #[inline]
     pub(crate) fn count(&mut self, call: &OperationCall, label: Label) {

@@ -11,7 +11,7 @@
 //! - [`recording`]: messages on disk;
 //! - [`collector`]: the processes that are followed, and the [`refusals`];
 //! - [`process`]: one of them: its [`timeline`] (order, communicators, groups), its [`steps`] (which
-//!   operations belong together, and for what), its [`ledger`] (counts by key) and its [`history`] (when). These
+//!   operations belong together, and for what), its [`ledger`] (counts by key), its [`history`] (when) and, for exports, its [`journal`] (each operation). These
 //!   are pure: the same messages give the same counts, live or from a recording;
 //! - [`groups`]: communicators of all processes joined, their roles, the layout;
 //! - [`outputs`]: rows, text, metrics, HTTP;
@@ -41,9 +41,10 @@
 //! | kinds of calls held of a step | 256 | counted as unknown |
 //! | slices of time that a process' life is told in | 256 ([`history::SLICES`]) | each two become one |
 //! | steps of a process that wait for another pipeline stage, or are remembered for it per link | 4,096 ([`steps::WAITING_STEPS`]) | the oldest is unknown |
+//! | operations of a journal that wait for their phase | 262,144 ([`journal::WAITING_OPERATIONS`]) | told as unknown |
 //! | groups and links that processes know of each other | 65,536 and 4,096 | not joined: unknown |
 //! | sizes that an engine captures into graphs | 1,024 | no padding is known |
-//! | series of operations in the metrics | 4,096 ([`outputs::prometheus::samples::SERIES`]) | summed as `other` |
+//! | series of operations in the metrics | 4,096 ([`outputs::prometheus::continuity::SERIES`]) | summed as `other` |
 //! | a recording | 16 GiB ([`recording::DEFAULT_LIMIT`], `--record-limit`) | it stops, and every report says so |
 //! | a ring file that is read | 4 GiB ([`recovery::file::LARGEST_FILE`]) | left alone, and said so |
 #![forbid(unsafe_code)]
@@ -56,6 +57,7 @@ pub mod doctor;
 pub mod groups;
 pub mod history;
 pub mod ingest;
+pub mod journal;
 pub mod ledger;
 pub mod model;
 pub mod outputs;

@@ -68,8 +68,8 @@ fn restricts(name: &str, allowed: &OsStr) -> bool {
     counts && !names.split(',').any(|one| one.trim() == NAME)
 }
 
-/// Puts the package into `folder` as an installer would.
-fn lay_out(folder: &Path) -> std::io::Result<()> {
+/// Puts the package into `folder` as an installer would: in `PYTHONPATH`, engines find it.
+pub fn lay_out(folder: &Path) -> std::io::Result<()> {
     let package = folder.join(NAME);
     fs::create_dir_all(&package)?;
     for (file, text) in FILES {

@@ -5,6 +5,7 @@
 use crate::accountant::Accountant;
 use crate::groups::Board;
 use crate::history::History;
+use crate::journal::Journal;
 use crate::ledger::Ledger;
 use crate::steps::{Passage, Steps};
 use crate::timeline::{Clock, CommunicatorId, Timeline};
@@ -123,6 +124,7 @@ pub struct Process {
     steps: Steps,
     ledger: Ledger,
     history: History,
+    journal: Option<Journal>,
     libraries: BTreeMap<u32, v1::Library>,
     faults: BTreeMap<String, u64>,
     unrecorded: u64,
@@ -142,11 +144,22 @@ impl Process {
             steps: Steps::default(),
             ledger: Ledger::default(),
             history: History::default(),
+            journal: None,
             libraries: BTreeMap::new(),
             faults: BTreeMap::new(),
             unrecorded: 0,
             in_flight: Vec::new(),
         }
+    }
+
+    /// The same, keeping each operation until it is taken from the [`journal`](Self::journal).
+    pub fn with_journal(self) -> Self {
+        Self { journal: Some(Journal::default()), ..self }
+    }
+
+    /// The journal of single operations, if one is kept.
+    pub fn journal(&mut self) -> Option<&mut Journal> {
+        self.journal.as_mut()
     }
 
     /// Takes a message in. A later Hello is that of a new stream of the same process. What was
@@ -166,8 +179,9 @@ impl Process {
                     life if recovered => life,
                     _ => Life::Ended,
                 };
+                let journal = self.journal.as_mut();
                 let mut accountant =
-                    Accountant::new(&mut self.steps, &mut self.ledger, &mut self.history);
+                    Accountant::new(&mut self.steps, &mut self.ledger, &mut self.history, journal);
                 self.timeline.finish(!recovered, &mut accountant);
                 accountant.finish();
             }
@@ -175,7 +189,9 @@ impl Process {
     }
 
     fn report(&mut self, report: &v1::Report) {
-        let mut accountant = Accountant::new(&mut self.steps, &mut self.ledger, &mut self.history);
+        let journal = self.journal.as_mut();
+        let mut accountant =
+            Accountant::new(&mut self.steps, &mut self.ledger, &mut self.history, journal);
         self.timeline.report(report, &mut accountant);
         for library in &report.libraries {
             self.libraries.insert(library.id, library.clone());
@@ -248,6 +264,9 @@ impl Process {
             for (awaited, label, tokens) in self.steps.ask(answer) {
                 self.ledger.settle_step(awaited.step, label, tokens);
                 self.history.settle_step(awaited.step, label);
+                if let Some(journal) = &mut self.journal {
+                    journal.settle_step(awaited.step, label);
+                }
             }
         }
         for told in self.steps.told() {

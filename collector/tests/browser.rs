@@ -11,7 +11,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use support::engine::{OUTPUT, PROMPT, record};
+use support::engine::{METRICS, OUTPUT, PROMPT, record};
 use support::nccltap;
 
 /// Looks at the page from the inside, and leaves what it saw in the document.
@@ -125,6 +125,7 @@ fn contrast(a: &Value, b: &Value) -> f64 {
 fn pages(folder: &Path) -> [(PathBuf, Vec<&'static str>, u64); 2] {
     let recording = folder.join("run.rec");
     record(&recording, |_, _| false);
+    std::fs::write(folder.join("run.rec.metrics"), METRICS).unwrap();
     let (prompt, output) = (PROMPT.to_string(), OUTPUT.to_string());
     let served = [
         "--model",
@@ -138,14 +139,14 @@ fn pages(folder: &Path) -> [(PathBuf, Vec<&'static str>, u64); 2] {
     ];
     let (report, predict) = (folder.join("report.html"), folder.join("predict.html"));
     for (arguments, page) in [
-        (vec!["report", recording.to_str().unwrap()], &report),
+        (vec!["report", recording.to_str().unwrap(), "--cluster", "paper"], &report),
         (vec!["predict", "--tp", "4,1,2", "--pp", "1,4,2"], &predict),
     ] {
         let made = nccltap().args(arguments).args(served).arg("--html").arg(page).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
-    let sections = vec!["bytes", "predicted", "time", "sizes", "peers", "paper", "ranks"];
-    [(report, sections, 10), (predict, vec![], 2)]
+    let sections = vec!["bytes", "predicted", "levels", "time", "sizes", "peers", "paper", "ranks"];
+    [(report, sections, 13), (predict, vec![], 2)]
 }
 
 #[test]

@@ -5,8 +5,8 @@ mod support;
 
 use nccltap_collector::collector::Collector;
 use nccltap_collector::outputs::processes::overview;
-use nccltap_collector::outputs::prometheus::samples::SERIES;
-use nccltap_collector::outputs::prometheus::{Exposition, table};
+use nccltap_collector::outputs::prometheus::continuity::SERIES;
+use nccltap_collector::outputs::prometheus::{Exposition, Format, table};
 use nccltap_collector::outputs::rows::{View, json, rows};
 use nccltap_collector::outputs::text;
 use nccltap_proto::Function::{
@@ -106,9 +106,28 @@ fn the_processes() {
 
 #[test]
 fn the_metrics() {
-    let text = Exposition::new(four_ranks()).text().unwrap();
+    let text = Exposition::new(four_ranks()).write(Format::OpenMetrics).unwrap();
+    let text = String::from_utf8(text).unwrap();
     obeys_the_rules(&text);
     same_as(golden("metrics.txt"), &text);
+}
+
+#[test]
+fn the_text_format_has_the_same_samples_as_openmetrics() {
+    let exposition = Exposition::new(four_ranks());
+    let samples = |format| {
+        let text = String::from_utf8(exposition.write(format).unwrap()).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned);
+        lines.collect::<Vec<_>>()
+    };
+    assert_eq!(samples(Format::Text), samples(Format::OpenMetrics));
+}
+
+#[test]
+fn promtool_has_nothing_to_say_against_the_metrics() {
+    let text = Exposition::new(four_ranks()).write(Format::Text).unwrap();
+    let Some(said) = promtool::say(&["check", "metrics"], &text) else { return };
+    assert_eq!(said, "");
 }
 
 /// The rules of the text format that a scrape would fail on: each sample belongs to the family that
@@ -152,9 +171,23 @@ fn the_page_about_metrics() {
 #[test]
 fn the_help() {
     let mut text = String::new();
-    for command in
-        ["", "serve", "run", "report", "predict", "check", "advise", "recover", "doctor", "demo"]
-    {
+    for command in [
+        "",
+        "serve",
+        "run",
+        "report",
+        "top",
+        "export",
+        "predict",
+        "check",
+        "advise",
+        "recover",
+        "doctor",
+        "demo",
+        "library",
+        "completions",
+        "man",
+    ] {
         let mut help = nccltap();
         help.args((!command.is_empty()).then_some(command)).arg("--help");
         let output = help.env("COLUMNS", "100").output().unwrap();

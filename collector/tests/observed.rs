@@ -141,3 +141,51 @@ fn sixty_four_concurrent_requests_are_as_predicted() {
         assert_all_equal(row, &rows);
     }
 }
+
+/// Where a scheduler's own log lies beside the rows: of each replica, in the order of their numbers.
+fn traces(row: &str, replicas: u32) -> String {
+    let trace = |number| observed(&format!("{row}-{number}.jsonl")).display().to_string();
+    (0..replicas).map(|number| format!(" --trace {}", trace(number))).collect()
+}
+
+/// Eight requests of random lengths to replicas that share experts (`tests/matrix/offline.py --data 2 --experts
+/// --requests 8`): passes that one of them makes without a request, and such that all make with
+/// different numbers of tokens.
+#[test]
+fn replicas_that_share_experts_are_as_predicted() {
+    let config = observed("experts.json").display().to_string();
+    let of_async = "--max-num-batched-tokens 2048 --max-num-seqs 128 --engine vllm-v1";
+    let cpu = "--engine-version 0.11 --disable-nccl-for-dp-synchronization";
+    for (row, tensor, options) in [
+        ("replicas-vllm-0.11.0-dp2ep", 1, cpu.to_owned()),
+        ("replicas-vllm-0.11.0-dp2ep-naive", 1, format!("{cpu} --all2all-backend naive")),
+        ("replicas-vllm-0.20.0-tp2dp2ep", 2, "--engine-version 0.20".to_owned()),
+    ] {
+        let model = format!("--model-config {config} --tp {tensor} --dp 2 --ep");
+        let options = format!("{of_async} {options}{}", traces(row, 2));
+        let rows = check(row, &[&model, &options]);
+        assert!(rows.len() > 30, "{row}");
+        assert_all_equal(row, &rows);
+    }
+}
+
+/// The same requests, with three guesses of a draft model for each token.
+#[test]
+fn a_model_with_a_draft_model_is_as_predicted() {
+    let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../rehearsal/models");
+    let draft = observed("draft.json").display().to_string();
+    let row = "drafts-vllm-0.20.0-tp2-eagle";
+    let rows = check(
+        row,
+        &[
+            &format!("--model-config {models}/tiny-llama.json --tp 2"),
+            "--max-num-batched-tokens 2048 --max-num-seqs 128 --engine vllm-v1 --engine-version 0.20",
+            &format!(
+                "--speculative-method eagle --num-speculative-tokens 3 --draft-model-config {draft}"
+            ),
+            traces(row, 1).trim(),
+        ],
+    );
+    assert!(rows.len() > 15);
+    assert_all_equal(row, &rows);
+}

@@ -210,13 +210,26 @@ fn the_schedulers_own_trace() {
     assert_eq!(count(&rows, "decode", "AllGather", &[5, 128_256]), 1);
 
     for (more, why) in [
-        (&[][..], "--speculative-method ngram"),
-        (&["--speculative-method", "eagle"], "draft model"),
+        (&[][..], "--speculative-method"),
+        (&["--speculative-method", "eagle"], "--draft-model-config"),
+        (&["--dp", "2"], "steps of 1 replicas"),
         (&["--speculative-method", "ngram", "--cuda-graphs"], "CUDA graphs"),
     ] {
         let said = String::from_utf8(predict(more).stderr).unwrap();
         assert!(said.contains(why), "{said}");
     }
+    let eagle = "--speculative-method eagle3 --num-speculative-tokens 3 --draft-model-config";
+    let config = folder.path().join("draft.json");
+    let draft = r#"{"architectures": ["LlamaForCausalLMEagle3"], "hidden_size": 1024,
+        "num_hidden_layers": 1, "vocab_size": 128256, "draft_vocab_size": 32000}"#;
+    std::fs::write(&config, draft).unwrap();
+    let eagle: Vec<&str> = eagle.split(' ').chain([path(&config)]).collect();
+    let rows: Vec<Value> = serde_json::from_str(&text(&predict(&eagle))).unwrap();
+    // Behind the last step, of five tokens: one pass over them, and two over a token of each request.
+    assert_eq!(count(&rows, "decode", "AllReduce", &[5, 1024]), 3);
+    assert_eq!(count(&rows, "decode", "AllReduce", &[2, 1024]), 6);
+    assert_eq!(count(&rows, "decode", "AllGather", &[2, 32_000]), 3);
+
     std::fs::write(&trace, r#"{"tokens": {"c": 1}}"#).unwrap();
     let said = String::from_utf8(predict(&[]).stderr).unwrap();
     assert!(said.contains("step 1") && said.contains("request c"), "{said}");

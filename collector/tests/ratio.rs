@@ -1,13 +1,10 @@
-//! `nccltap_prediction_ratio`, and the rules that alert on it.
+//! `nccltap_prediction_ratio`. The rules that alert on it: `deploy.rs`.
 #![allow(missing_docs)]
 
 mod support;
 
-use nccltap_collector::outputs::prometheus::table::{Kind, Metric};
 use nccltap_proto::Function::{ncclAllReduce, ncclReduceScatter};
 use nccltap_proto::record::Record;
-use std::path::Path;
-use std::process::Command;
 use support::engine::{OUTPUT, record, record_with};
 use support::{Collector, nccltap};
 
@@ -130,49 +127,4 @@ fn a_model_without_a_layout_and_a_layout_without_a_model_are_refused() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(why), "{said}");
     }
-}
-
-fn rules() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/prometheus"))
-}
-
-#[test]
-fn the_rules_name_metrics_and_labels_that_there_are() {
-    let text = std::fs::read_to_string(rules().join("rules.yml")).unwrap();
-    let words = || text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let named: std::collections::BTreeSet<_> =
-        words().filter(|word| word.starts_with("nccltap_")).collect();
-    assert!(named.len() > 3, "{named:?}");
-    for name in named {
-        let is = |metric: &&Metric| {
-            let suffix = if metric.kind() == Kind::Counter { "_total" } else { "" };
-            format!("{}{suffix}", metric.name()) == name
-        };
-        assert!(Metric::ALL.iter().any(|metric| is(&metric)), "{name} is no metric");
-    }
-    let labels = text.match_indices("$labels.").map(|(at, found)| &text[at + found.len()..]);
-    for label in
-        labels.map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap())
-    {
-        let known = |metric: &Metric| metric.labels().iter().any(|known| known.name == label);
-        assert!(known(&Metric::ComparedOperations), "{label}");
-    }
-}
-
-#[test]
-fn the_rules_alert_on_drift_and_on_nothing_else() {
-    let tested = Command::new("promtool")
-        .args(["test", "rules", "rules_test.yml"])
-        .current_dir(rules())
-        .output();
-    let output = match tested {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return eprintln!(
-                "SKIPPED: no promtool here to try the rules with (Debian: apt-get install prometheus)"
-            );
-        }
-        other => other.unwrap(),
-    };
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
 }

@@ -9,7 +9,7 @@ use nccltap_proto::record::Record;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use support::engine::{OUTPUT, PROMPT, record};
+use support::engine::{METRICS, OUTPUT, PROMPT, record};
 use support::{Collector, nccltap};
 
 /// A recording of the whole run, in a folder of its own.
@@ -267,4 +267,48 @@ fn options_that_contradict_each_other_are_refused_in_a_sentence() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(why) && output.stdout.is_empty(), "{said}");
     }
+}
+
+#[test]
+fn what_the_engine_measured_stands_beside_what_is_predicted_of_each_layout() {
+    let (_folder, file) = recorded();
+    let without = report(&file, &["--view", "summary", "--cluster", "paper"]);
+    assert!(String::from_utf8_lossy(&without.stderr).contains("--engine-metrics"));
+
+    // Where `nccltap run --record` leaves it.
+    std::fs::write(format!("{}.metrics", file.display()), METRICS).unwrap();
+    let alone = summary(&report_with_model(&file, &["--format", "json"]));
+    assert_eq!(alone["serving"]["predicted"], Value::Null, "no cluster is named");
+    let of = |name: &str| {
+        let levels = rows(&alone["serving"], "measured").iter();
+        levels.clone().find(|level| level["name"] == name).unwrap()["mean"].as_f64().unwrap()
+    };
+    assert_eq!([of("TTFT"), of("TPOT"), of("E2E")], [0.3, 0.01, 1.57]);
+
+    let report = summary(&report_with_model(&file, &["--format", "json", "--cluster", "paper"]));
+    let layouts = rows(&report["serving"]["predicted"], "layouts");
+    let names: Vec<_> = layouts.iter().map(|layout| layout["layout"].as_str().unwrap()).collect();
+    assert_eq!(names, ["TP=2xPP=2", "TP=4", "PP=4"], "the one that ran first");
+    let advised = nccltap()
+        .args(["advise", "--model", "llama-3.1-8b", "--prompt", &PROMPT.to_string()])
+        .args(["--output", &OUTPUT.to_string(), "--cluster", "paper", "--max-model-len", "2048"])
+        .args(["--format", "json"])
+        .output()
+        .unwrap();
+    let advised: Vec<Value> = serde_json::from_slice(&advised.stdout).unwrap();
+    for layout in layouts {
+        let same = advised.iter().find(|row| row["layout"] == layout["layout"]).unwrap();
+        let (seconds, milliseconds) = (&layout["tpot"], &same["tpot_ms"]);
+        let off = seconds.as_f64().unwrap() * 1e3 - milliseconds.as_f64().unwrap();
+        assert!(off.abs() < 1e-3, "{layout} {same}");
+    }
+
+    let page = report_with_model(&file, &["--format", "html", "--cluster", "paper"]);
+    for part in
+        ["id=\"levels\"", "TP=2xPP=2, measured: 300.00 ms", "Figures 8 to 10 of the paper: E2E"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    let text = report_with_model(&file, &["--cluster", "paper"]);
+    assert!(text.contains("2 requests, 256 tokens of prompts, 256 generated"), "{text}");
 }

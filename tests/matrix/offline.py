@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Many concurrent requests of random lengths to unmodified vLLM, eager unless --graphs: steps of every kind.
 
-usage: offline.py MODEL_FOLDER TENSOR_PARALLEL PIPELINE_PARALLEL [--data N] [--experts] [--requests N] [--chunked TOKENS] [--seed N] [--graphs]
-       [--prompt N] [--output N] [--concurrency N]
+usage: offline.py MODEL_FOLDER TENSOR_PARALLEL PIPELINE_PARALLEL [--data N] [--requests N] [--chunked TOKENS] [--seed N] [--graphs]
+       [--experts] [--speculative JSON] [--compilation JSON] [--prompt N] [--output N] [--concurrency N]
 """
 
 import argparse
 import asyncio
 import inspect
+import json
 import os
 import random
 import sys
@@ -27,7 +28,9 @@ def main() -> None:
     parser.add_argument("--output", type=int, help="tokens that every request generates (default: random)")
     parser.add_argument("--concurrency", type=int, default=1000, help="requests that are under way at once")
     parser.add_argument("--data", type=int, default=1, help="copies of the model")
-    parser.add_argument("--experts", action="store_true", help="each expert on one rank")
+    parser.add_argument("--speculative", type=json.loads, help="speculative decoding, as vLLM's --speculative-config takes it")
+    parser.add_argument("--compilation", type=json.loads, help="as vLLM's --compilation-config takes it")
+    parser.add_argument("--experts", action="store_true", help="expert parallelism")
     arguments = parser.parse_args()
 
     from vllm import AsyncEngineArgs, SamplingParams
@@ -49,6 +52,9 @@ def main() -> None:
         disable_log_requests=True,
     )
     known = inspect.signature(AsyncEngineArgs).parameters
+    for name, value in [("speculative_config", arguments.speculative), ("compilation_config", arguments.compilation)]:
+        if value:
+            options[name] = value
     options = {name: value for name, value in options.items() if name in known}
     if arguments.chunked:
         # V1 wants no more sequences in a step than tokens.

@@ -8,6 +8,7 @@
 //! - [`Stage`] has a directory of its own in which everything of one test happens;
 //! - [`hosts`] compiles the programs under `tests/hosts/`, one behaviour each, and runs them;
 //! - [`collector`] runs `nccltap serve` and asks it;
+//! - [`prometheus`] runs a real Prometheus server that scrapes the collector, and asks it;
 //! - [`tally`] is how calls are compared: from the simulator, from a report, from a ring file;
 //! - [`kills`] kills a process in the middle of calls and does the sums;
 //! - [`steady`] lets a process call at a steady rate and does the sums;
@@ -22,6 +23,7 @@ pub mod collector;
 pub mod hosts;
 pub mod kills;
 pub mod matrix;
+pub mod prometheus;
 pub mod rings;
 mod stage;
 pub mod steady;
@@ -30,6 +32,7 @@ mod wait;
 
 pub use collector::Collector;
 pub use hosts::{Host, Linkage, Run};
+pub use prometheus::Prometheus;
 pub use stage::Stage;
 pub use tally::{Call, Tally};
 pub use wait::{eventually, patience};

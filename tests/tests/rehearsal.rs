@@ -82,7 +82,7 @@ fn an_unmodified_engine_is_reported_as_the_simulator_has_counted_it() {
         engine: engine.leak(),
         version: None,
         model: "tiny-llama",
-        layout: Layout { tensor: 2, pipeline: 1, experts: false },
+        layout: Layout { tensor: 2, pipeline: 1, data: 1, experts: false },
         nodes: 1,
         graphs: false,
         way: Way::Offline { requests: 2, output: 16 },

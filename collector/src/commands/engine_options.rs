@@ -1,7 +1,7 @@
 //! The options that say which model is served, and by which engine.
 
 use crate::model::presets::preset;
-use crate::model::{Engine, Model, Settings};
+use crate::model::{Draft, Eagle, Engine, Model, Settings, Speculation};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -85,15 +85,50 @@ pub(super) struct EngineOptions {
     #[arg(long)]
     enable_sp: bool,
 
-    /// Speculative decoding by this method of vLLM; ngram is known, from a trace
-    #[arg(long, value_name = "METHOD")]
-    speculative_method: Option<String>,
+    /// As given to vLLM in pass_config: from how many tokens on [default: by the size of the model]
+    #[arg(long, value_name = "TOKENS", requires = "enable_sp")]
+    sp_min_token_num: Option<u64>,
+
+    /// As given to vLLM 0.20 (in 0.11 VLLM_ALL2ALL_BACKEND): how tokens reach experts that replicas share
+    #[arg(long, value_enum, value_name = "BACKEND", default_value_t = AllToAll::AllgatherReducescatter)]
+    all2all_backend: AllToAll,
+
+    /// As given to vLLM 0.20 (in 0.11 VLLM_DISABLE_NCCL_FOR_DP_SYNCHRONIZATION=1)
+    #[arg(long)]
+    disable_nccl_for_dp_synchronization: bool,
+
+    /// Speculative decoding by this method of vLLM; what it does is known from a trace
+    #[arg(long, value_enum, value_name = "METHOD")]
+    speculative_method: Option<SpeculativeMethod>,
+
+    /// As given to vLLM in --speculative-config, with eagle and eagle3
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
+    num_speculative_tokens: Option<u64>,
+
+    /// The config.json of the draft model, with eagle and eagle3
+    #[arg(long, value_name = "FILE")]
+    draft_model_config: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum EngineName {
     VllmV0,
     VllmV1,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SpeculativeMethod {
+    Ngram,
+    Eagle,
+    Eagle3,
+}
+
+/// The backends of vLLM that go through NCCL's collectives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum AllToAll {
+    AllgatherReducescatter,
+    Naive,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -120,14 +155,6 @@ impl EngineOptions {
             (EngineName::VllmV1, None | Some(Release::R0_20)) => Engine::V1Release0_20,
             (EngineName::VllmV1, Some(Release::R0_32)) => Engine::V1Release0_32,
         };
-        let ngrams = match self.speculative_method.as_deref() {
-            None => false,
-            Some("ngram") => true,
-            Some(method) => bail!(
-                "speculative decoding by {method} runs a draft model, whose passes are not modelled; \
-                 ngram is"
-            ),
-        };
         Ok(Settings {
             engine,
             cuda_graphs: self.cuda_graphs,
@@ -138,7 +165,28 @@ impl EngineOptions {
             block_size: self.block_size,
             custom_all_reduce: self.custom_all_reduce,
             sequence_parallelism: self.enable_sp,
-            ngrams,
+            sp_min_token_num: self.sp_min_token_num,
+            speculation: self.speculation()?,
+            naive_all_to_all: self.all2all_backend == AllToAll::Naive,
+            disable_nccl_for_dp_synchronization: self.disable_nccl_for_dp_synchronization,
         })
+    }
+
+    fn speculation(&self) -> anyhow::Result<Option<Speculation>> {
+        let method = match self.speculative_method {
+            None => return Ok(None),
+            Some(SpeculativeMethod::Ngram) => return Ok(Some(Speculation::Ngrams)),
+            Some(SpeculativeMethod::Eagle) => Eagle::First,
+            Some(SpeculativeMethod::Eagle3) => Eagle::Third,
+        };
+        let (Some(tokens), Some(file)) = (self.num_speculative_tokens, &self.draft_model_config)
+        else {
+            bail!("of a draft model give --num-speculative-tokens and --draft-model-config");
+        };
+        let place = file.display();
+        let config =
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {place}"))?;
+        let draft = Draft::from_config(method, tokens, &config);
+        Ok(Some(Speculation::Draft(draft.with_context(|| format!("{place} is no use"))?)))
     }
 }

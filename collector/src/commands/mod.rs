@@ -2,9 +2,15 @@
 
 mod advise;
 mod check;
+mod completions;
 mod demo;
 mod doctor;
 mod engine_options;
+mod export;
+mod library;
+mod man;
+#[cfg(test)]
+mod options;
 mod predict;
 mod recover;
 mod rehearse;
@@ -13,6 +19,7 @@ mod run;
 mod serve;
 mod served;
 mod signals;
+mod top;
 
 use crate::client::Target;
 use anyhow::Context;
@@ -34,6 +41,8 @@ enum Command {
     Serve(serve::Serve),
     Run(run::Run),
     Report(report::Report),
+    Top(top::Top),
+    Export(export::Export),
     Predict(predict::Predict),
     Check(check::Check),
     Advise(advise::Advise),
@@ -41,6 +50,9 @@ enum Command {
     Doctor(doctor::Doctor),
     Rehearse(rehearse::Rehearse),
     Demo(demo::Demo),
+    Library(library::Library),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Cli {
@@ -55,6 +67,8 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Run(run) => run.run(),
             Command::Report(report) => report.run(),
+            Command::Top(top) => top.run(),
+            Command::Export(export) => export.run(),
             Command::Predict(predict) => predict.run(),
             Command::Check(check) => check.run(),
             Command::Advise(advise) => advise.run(),
@@ -62,6 +76,9 @@ impl Cli {
             Command::Doctor(doctor) => doctor.run(),
             Command::Rehearse(rehearse) => rehearse.run(),
             Command::Demo(demo) => demo.run(),
+            Command::Library(library) => library.run(),
+            Command::Completions(completions) => completions.run(),
+            Command::Man(man) => man.run(),
         };
         done.unwrap_or_else(|error| {
             eprintln!("nccltap: {error:#}");

@@ -4,11 +4,14 @@ use super::served::{Beside, Served};
 use super::{runtime, say, usual_target, write_page};
 use crate::client::{self, Target};
 use crate::collector::PROCESSES;
+use crate::model::advice::Cluster;
 use crate::model::{Layout, padded_vocabulary};
 use crate::outputs::report::paper::Dimensions;
+use crate::outputs::report::serving::{Predicted, Serving};
 use crate::outputs::report::{self, compared::compared, summary::summary};
 use crate::outputs::views::{PageFormat, ReportView, told};
 use crate::replay::replay;
+use crate::serving::requests::Requests;
 use anyhow::{Context, ensure};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -39,6 +42,16 @@ pub(super) struct Report {
     /// Write the HTML page to FILE, besides what is printed
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+
+    /// Where the engine says how long its requests took: http://HOST:PORT, or a file of its /metrics [default:
+    /// FILE.metrics, which `nccltap run --record FILE` writes, if it is there]
+    #[arg(long, value_name = "ADDRESS|FILE")]
+    engine_metrics: Option<String>,
+
+    /// Predict these times too, on machines that `nccltap advise --cluster` knows; needs a model,
+    /// --prompt and --output
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
 
     #[command(flatten, next_help_heading = "Compared with the prediction of a model")]
     served: Served,
@@ -92,6 +105,7 @@ impl Report {
                 source: name(file),
                 summary: summary(&replay(file, PROCESSES)?),
                 compared: None,
+                serving: None,
             },
             None => {
                 let target = self.target()?;
@@ -115,7 +129,39 @@ impl Report {
                 report.compared = Some(compared);
             }
         }
+        report.serving = self.serving(&report)?;
         Ok(report)
+    }
+
+    /// What the engine said of its requests, beside what is predicted where a cluster is named.
+    fn serving(&self, report: &report::Report) -> anyhow::Result<Option<Serving>> {
+        let beside = self.file.as_ref().map(|file| metrics_beside(file));
+        let beside = beside.filter(|file| file.exists());
+        let text = match (&self.engine_metrics, beside) {
+            (Some(address), _) if address.starts_with("http://") => {
+                let engine: Target = address.parse().map_err(anyhow::Error::msg)?;
+                let answer = client::get(&engine, "/metrics", None);
+                runtime()?.block_on(answer)?
+            }
+            (Some(file), _) => read(Path::new(file))?,
+            (None, Some(file)) => read(&file)?,
+            (None, None) => {
+                ensure!(
+                    self.cluster.is_none(),
+                    "--cluster predicts times that stand beside the engine's own: give --engine-metrics"
+                );
+                return Ok(None);
+            }
+        };
+        let requests = Requests::of_exposition(&text)
+            .context("what was given as --engine-metrics is of no engine that is known")?;
+        let mut serving = Serving::new(&requests);
+        if let Some(cluster) = &self.cluster {
+            let cluster = Cluster::preset(cluster)?;
+            let advice = self.served.advice(seen_layout(report), &cluster)?;
+            serving.predicted = Predicted::new(&cluster, &advice);
+        }
+        Ok(Some(serving))
     }
 
     fn target(&self) -> anyhow::Result<Target> {
@@ -126,6 +172,17 @@ impl Report {
         let token = std::env::var("NCCLTAP_TOKEN").ok();
         Ok(runtime()?.block_on(client::get(&self.target()?, path, token.as_deref()))?)
     }
+}
+
+/// Where `nccltap run` keeps what the engine said, beside a recording.
+pub(super) fn metrics_beside(recording: &Path) -> PathBuf {
+    let mut name = recording.as_os_str().to_owned();
+    name.push(".metrics");
+    name.into()
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 /// The name of a recording, without its folder: a page is passed on.

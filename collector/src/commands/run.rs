@@ -1,5 +1,6 @@
 //! `nccltap run`: a command with the tap in it, and the report of what it did.
 
+use super::report::metrics_beside;
 use super::runtime;
 use super::signals::Signals;
 use crate::client::{self, Target};
@@ -155,7 +156,7 @@ pub(super) async fn with_own(
         }
     }
     let ended = supervise_all(children, &mut signals).await?;
-    let served = watch.map(Watch::stop).unwrap_or_default();
+    let served = watch.and_then(Watch::stop);
     let running = tokio::select! {
         running = own.settle(SETTLE_WITHIN) => running,
         // Whoever does not want to wait sees what there is.
@@ -163,8 +164,8 @@ pub(super) async fn with_own(
     };
     if !keep.quiet {
         eprint!("\n{}", own.report());
-        if !served.is_empty() {
-            eprint!("\n{served}");
+        if let Some(served) = served.as_ref().filter(|served| !served.text.is_empty()) {
+            eprint!("\n{}", served.text);
         }
         if running > 0 {
             eprintln!(
@@ -172,6 +173,12 @@ pub(super) async fn with_own(
                  no report"
             );
         }
+    }
+    if let (Some(recording), Some(served)) = (&keep.record, &served) {
+        let path = metrics_beside(recording);
+        std::fs::write(&path, &served.metrics).with_context(|| {
+            format!("what the engine said cannot be written to {}", path.display())
+        })?;
     }
     if let Some(path) = &keep.report {
         std::fs::write(path, json(&own.rows(View::Operations))?)

@@ -5,6 +5,7 @@ use super::{default_address, runtime};
 use crate::collector::{Collector, PROCESSES};
 use crate::ingest::Token;
 use crate::model::{Deployment, Layout};
+use crate::outputs::otlp::push::{Push, Receiver};
 use crate::outputs::prometheus::expected::Expected;
 use crate::recording::{DEFAULT_LIMIT, Recorder};
 use crate::recovery::Recovery;
@@ -17,7 +18,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 /// Collects what taps report, counts it, and shows it
 ///
@@ -47,6 +50,14 @@ pub(super) struct Serve {
     /// File with a secret that TCP peers must know (NCCLTAP_TOKEN of the agents)
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+
+    /// Push the metrics by OTLP over gRPC to this receiver, besides /metrics: http://HOST:4317
+    #[arg(long, value_name = "URL")]
+    otlp: Option<Receiver>,
+
+    /// Seconds between two pushes
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, requires = "otlp", value_parser = clap::value_parser!(u64).range(1..))]
+    otlp_interval: u64,
 
     /// Where to look for the rings of processes that died; may be given several times
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
@@ -108,6 +119,7 @@ impl Serve {
             true => vec![default_address()],
             false => self.listen,
         };
+        let push = self.otlp.map(|to| Push::new(Arc::clone(&collector), expected.clone(), to));
         let settings = Settings { listen, http: Some(self.http), token, expected };
         let server = Server::start(Arc::clone(&collector), recovery, settings).await?;
 
@@ -120,11 +132,19 @@ impl Serve {
         }
         writeln!(std::io::stdout(), "{line}")?;
 
+        let (stop_push, stopping) = watch::channel(false);
+        let interval = Duration::from_secs(self.otlp_interval);
+        let pushing = push.map(|push| tokio::spawn(push.run(interval, stopping)));
+
         tokio::select! {
             _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         }
         server.stop().await;
+        let _ = stop_push.send(true);
+        if let Some(pushing) = pushing {
+            let _ = pushing.await;
+        }
         collector.sync().context("the recording could not be brought to the disk")?;
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The options that say what is served, where and to whom: shared by the commands that predict.
 
 use super::engine_options::{EngineOptions, ModelOptions};
+use crate::model::advice::{self, Advice, Cluster, Load};
 use crate::model::{
     Deployment, Layout, Model, Prediction, Request, Scheduled, Settings, Step, Trace,
 };
@@ -54,9 +55,10 @@ pub(super) struct Served {
     steps: Option<PathBuf>,
 
     /// What the scheduler itself logged: a JSON object per line and step, {"new": {"a": {"prompt":
-    /// 128}}, "tokens": {"a": 128}} with the tokens of each request; docs/model.md says how to log it
+    /// 128}}, "tokens": {"a": 128}} with the tokens of each request; docs/model.md says how to log it. With
+    /// replicas the option is given for each
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "output", "concurrent", "requests", "steps"])]
-    trace: Option<PathBuf>,
+    trace: Vec<PathBuf>,
 
     #[command(flatten)]
     engine: EngineOptions,
@@ -66,7 +68,8 @@ pub(super) struct Served {
 #[derive(Debug)]
 enum Workload {
     Requests(Vec<Request>),
-    Steps(Vec<Step>),
+    /// The steps of each replica.
+    Steps(Vec<Vec<Step>>),
 }
 
 /// A prediction, and those that stand beside it in the paper's Figures 6 and 7.
@@ -89,8 +92,8 @@ impl Served {
     /// Whether it is said what the engine is given to do.
     pub(super) fn has_workload(&self) -> bool {
         let lengths = self.prompt.is_some() && self.output.is_some();
-        let files = [&self.requests, &self.steps, &self.trace];
-        lengths || files.iter().any(|file| file.is_some())
+        let files = [self.requests.as_ref(), self.steps.as_ref(), self.trace.first()];
+        lengths || files.iter().any(Option::is_some)
     }
 
     /// The model.
@@ -109,25 +112,11 @@ impl Served {
     /// The prediction for the one layout that is asked for, or where none is, for the one that was
     /// `seen`; with those that it is compared to.
     pub(super) fn beside(&self, seen: Option<Layout>) -> anyhow::Result<Beside> {
-        let layouts = self.layouts()?;
-        let [asked] = layouts.as_slice() else {
-            bail!("what was seen has one layout: give --tp, --pp and --dp one size each");
-        };
-        let one_rank = asked.ranks() == 1;
-        let seen = seen.map(|seen| Layout { expert_parallel: self.ep, ..seen });
-        let layout = seen.filter(|_| one_rank).unwrap_or(*asked);
+        let (layout, others) = self.beside_layouts(seen)?;
         let mut predictor = Predictor::new(self)?;
         let prediction = predictor.predict(layout).context(layout.to_string())?;
-        let as_many = (1..=layout.ranks()).filter(|tensor| layout.ranks().is_multiple_of(*tensor));
-        let as_many = as_many.rev().map(|tensor| Layout {
-            tensor,
-            pipeline: layout.ranks() / tensor,
-            data: 1,
-            expert_parallel: layout.expert_parallel,
-        });
         // A layout that vLLM refuses is no choice.
-        let others = as_many.filter(|other| *other != layout);
-        let others = others.filter_map(|other| predictor.predict(other).ok()).collect();
+        let others = others.into_iter().filter_map(|other| predictor.predict(other).ok()).collect();
         let mut longer = Vec::new();
         if let Workload::Requests(requests) = &predictor.workload
             && let [one] = requests.as_slice()
@@ -143,15 +132,52 @@ impl Served {
         Ok(Beside { prediction, others, longer })
     }
 
+    /// What the layout that ran, and others with as many ranks, are predicted to take on `cluster`; the
+    /// one that ran first.
+    pub(super) fn advice(
+        &self,
+        seen: Option<Layout>,
+        cluster: &Cluster,
+    ) -> anyhow::Result<Vec<Advice>> {
+        let (Some(prompt), Some(output)) = (self.prompt, self.output) else {
+            bail!("times are predicted of requests that are alike: give --prompt and --output");
+        };
+        let load = Load::Concurrent(self.concurrent as u64);
+        let workload = advice::Workload { prompt, output, load, first: false };
+        let (model, settings) = (self.model.described()?, self.engine.settings()?);
+        let (layout, others) = self.beside_layouts(seen)?;
+        let advise = |layout| advice::advise(&model, layout, settings, cluster, &workload);
+        let mut advice = vec![advise(layout).context(layout.to_string())?];
+        // A layout that vLLM refuses, or that the cluster is too small for, is no choice.
+        advice.extend(others.into_iter().filter_map(|other| advise(other).ok()));
+        Ok(advice)
+    }
+
+    /// The one layout that is asked for, or where none is, the one that was `seen`; and the others of
+    /// tensor and pipeline parallelism with as many ranks.
+    fn beside_layouts(&self, seen: Option<Layout>) -> anyhow::Result<(Layout, Vec<Layout>)> {
+        let layouts = self.layouts()?;
+        let [asked] = layouts.as_slice() else {
+            bail!("what was seen has one layout: give --tp, --pp and --dp one size each");
+        };
+        let one_rank = asked.ranks() == 1;
+        let seen = seen.map(|seen| Layout { expert_parallel: self.ep, ..seen });
+        let layout = seen.filter(|_| one_rank).unwrap_or(*asked);
+        let as_many = (1..=layout.ranks()).filter(|tensor| layout.ranks().is_multiple_of(*tensor));
+        let as_many = as_many.rev().map(|tensor| Layout {
+            tensor,
+            pipeline: layout.ranks() / tensor,
+            data: 1,
+            expert_parallel: layout.expert_parallel,
+        });
+        Ok((layout, as_many.filter(|other| *other != layout).collect()))
+    }
+
     /// The workload, in a few words.
     pub(super) fn workload_in_words(&self) -> String {
         let file = |path: &Path| path.display().to_string();
-        match (
-            &self.requests,
-            self.steps.as_ref().or(self.trace.as_ref()),
-            self.prompt,
-            self.output,
-        ) {
+        match (&self.requests, self.steps.as_ref().or(self.trace.first()), self.prompt, self.output)
+        {
             (Some(path), ..) => format!("the requests of {}", file(path)),
             (_, Some(path), ..) => format!("the steps of {}", file(path)),
             (_, _, prompt, output) => {
@@ -194,18 +220,11 @@ impl Served {
             return Ok(Workload::Requests(lines(file)?));
         }
         if let Some(file) = &self.steps {
-            return Ok(Workload::Steps(lines(file)?));
+            return Ok(Workload::Steps(vec![lines(file)?]));
         }
-        if let Some(file) = &self.trace {
-            let mut trace = Trace::default();
-            let lines: Vec<Scheduled> = lines(file)?;
-            let step = |(at, line): (usize, &Scheduled)| {
-                let place = || format!("{}, step {}", file.display(), at + 1);
-                trace.step(line).with_context(place)
-            };
-            return Ok(Workload::Steps(
-                lines.iter().enumerate().map(step).collect::<Result<_, _>>()?,
-            ));
+        if !self.trace.is_empty() {
+            let replicas = self.trace.iter().map(|file| traced(file));
+            return Ok(Workload::Steps(replicas.collect::<anyhow::Result<_>>()?));
         }
         ensure!(self.concurrent <= LONGEST_TRACE, "--concurrent is at most {LONGEST_TRACE}");
         let (prompt, output) = (self.prompt.unwrap_or(0), self.output.unwrap_or(0));
@@ -236,12 +255,20 @@ impl Predictor {
         let deployment = Deployment::new(self.model.clone(), layout, self.settings)?;
         Ok(match &self.workload {
             Workload::Requests(requests) => Prediction::of_requests(deployment, requests)?,
-            Workload::Steps(steps) => {
-                ensure!(layout.data == 1, "the steps of one replica are those of --dp 1");
-                Prediction::of_steps(deployment, steps)?
-            }
+            Workload::Steps(replicas) => Prediction::of_steps(deployment, replicas)?,
         })
     }
+}
+
+/// The steps that a scheduler logged.
+fn traced(file: &Path) -> anyhow::Result<Vec<Step>> {
+    let mut trace = Trace::default();
+    let lines: Vec<Scheduled> = lines(file)?;
+    let step = |(at, line): (usize, &Scheduled)| {
+        let place = || format!("{}, step {}", file.display(), at + 1);
+        trace.step(line).with_context(place)
+    };
+    lines.iter().enumerate().map(step).collect()
 }
 
 /// The objects of a file that has one on each line.

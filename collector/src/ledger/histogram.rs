@@ -65,6 +65,14 @@ impl Sizes {
         self.sum_bytes = self.sum_bytes.saturating_add(sum_bytes);
     }
 
+    /// Adds what another histogram has counted.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets) {
+            *mine += theirs;
+        }
+        self.sum_bytes = self.sum_bytes.saturating_add(other.sum_bytes);
+    }
+
     /// Messages counted.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()

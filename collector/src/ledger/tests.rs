@@ -22,8 +22,8 @@ fn call(elements: u64, communicator: u32, peer: Option<i32>) -> OperationCall {
 fn launched(ledger: &mut Ledger, holds: Holds<'_>, communicators: &Communicators) {
     let mut steps = crate::steps::Steps::default();
     let mut history = crate::history::History::default();
-    let mut accountant = crate::accountant::Accountant::new(&mut steps, ledger, &mut history);
-    crate::timeline::Listener::launched(&mut accountant, holds, communicators);
+    let mut accountant = crate::accountant::Accountant::new(&mut steps, ledger, &mut history, None);
+    crate::timeline::Listener::launched(&mut accountant, holds, 0, communicators);
 }
 
 fn count(ledger: &mut Ledger, call: &OperationCall) {

@@ -11,8 +11,8 @@
 use super::schedule::custom_all_reduce_takes;
 use super::{Call, Path, Phase, Prediction};
 use crate::outputs::rows::Row as Seen;
-use nccltap_proto::Operation;
-use serde::Serialize;
+use nccltap_proto::{Datatype, Operation};
+use serde::{Deserialize, Serialize};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -28,10 +28,22 @@ pub struct Comparison {
     pub without_place: Vec<String>,
     /// Ranks of the layout that no process takes.
     pub without_process: u32,
+    /// Message bytes of all ranks.
+    pub volume: Volume,
+}
+
+/// Message bytes of all ranks, without those known to be of start-up. They hardly depend on when requests
+/// arrive, where counts do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// Predicted.
+    pub predicted: u64,
+    /// Seen.
+    pub seen: u64,
 }
 
 /// One kind of operation at the ranks that do it alike.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Row {
     /// What holds of it.
     pub verdict: Verdict,
@@ -39,7 +51,8 @@ pub struct Row {
     pub stage: Option<u32>,
     /// The ranks of the layout, empty for a process without a place.
     pub ranks: Vec<u32>,
-    /// `startup`, `prefill`, `decode`, `mixed`; `all` where it was compared summed over phases.
+    /// `startup`, `prefill`, `decode`, `mixed`; `startup, idle` of what idle replicas do too; `all` where
+    /// it was compared summed over phases.
     pub phase: String,
     /// NCCL's name without prefix.
     pub op: String,
@@ -54,7 +67,7 @@ pub struct Row {
 }
 
 /// How a row came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Exactly as many as predicted, at every rank.
@@ -133,6 +146,19 @@ type Counts = BTreeMap<(Kind, &'static str), u64>;
 
 const ALL: &str = "all";
 
+/// A report calls passes that serve nobody start-up, those of an idle replica too.
+const NOBODY: &str = "startup, idle";
+
+fn serves_nobody(phase: &str) -> bool {
+    phase == Phase::Startup.name() || phase == Phase::Idle.name()
+}
+
+/// The kinds that idle replicas have.
+fn idle(prediction: &Prediction) -> BTreeSet<Kind> {
+    let calls = prediction.schedule.calls().filter(|(_, call, _)| call.phase == Phase::Idle);
+    calls.map(|(_, call, _)| Kind::of_call(call)).collect()
+}
+
 /// Ranks that do the same.
 #[derive(Clone, Debug)]
 struct Class {
@@ -149,7 +175,12 @@ struct Class {
 pub fn compare(prediction: &Prediction, seen: &[Seen]) -> Comparison {
     let summed: BTreeSet<Kind> =
         seen.iter().filter(|row| phase(row).is_none()).map(Kind::of_seen).collect();
-    let name = |kind: &Kind, phase: &'static str| if summed.contains(kind) { ALL } else { phase };
+    let idle = idle(prediction);
+    let name = |kind: &Kind, phase: &'static str| match phase {
+        _ if summed.contains(kind) => ALL,
+        _ if idle.contains(kind) && serves_nobody(phase) => NOBODY,
+        _ => phase,
+    };
     let sees_kernels = seen.iter().any(|row| row.path != Path::Nccl.name());
     let classes = classes(prediction, sees_kernels, name);
     let processes = processes(seen, name);
@@ -193,7 +224,21 @@ pub fn compare(prediction: &Prediction, seen: &[Seen]) -> Comparison {
     }
     let taken = places.iter().flatten().count() as u32;
     let ranks: u32 = classes.iter().map(|class| class.ranks.len() as u32).sum();
-    Comparison { rows, without_place, without_process: ranks - taken }
+    let predicted = classes.iter().map(|class| bytes(&class.counts) * class.ranks.len() as u128);
+    let seen = processes.iter().map(|(_, counts)| bytes(counts));
+    let saturated = |bytes: u128| u64::try_from(bytes).unwrap_or(u64::MAX);
+    let volume = Volume { predicted: saturated(predicted.sum()), seen: saturated(seen.sum()) };
+    Comparison { rows, without_place, without_process: ranks - taken, volume }
+}
+
+fn bytes(counts: &Counts) -> u128 {
+    let size = |kind: &Kind| {
+        let datatype = Datatype::ALL.iter().find(|datatype| datatype.name() == kind.dtype);
+        let size = datatype.map_or(0, |datatype| datatype.size());
+        u128::from(size) * u128::from(kind.elements.unwrap_or(0))
+    };
+    let serving = counts.iter().filter(|((_, phase), _)| *phase != Phase::Startup.name());
+    serving.map(|((kind, _), count)| size(kind) * u128::from(*count)).sum()
 }
 
 impl Comparison {

@@ -187,3 +187,50 @@ proptest! {
         prop_assert!(!compare(&prediction, &seen).agrees());
     }
 }
+
+/// A report does not know idle replicas: what they do is start-up there.
+#[test]
+fn passes_of_an_idle_replica_are_compared_together_with_start_up() {
+    let config = r#"{"architectures": ["Qwen3MoeForCausalLM"], "hidden_size": 256,
+        "num_hidden_layers": 2, "num_attention_heads": 8, "vocab_size": 2048, "intermediate_size": 512,
+        "moe_intermediate_size": 128, "num_experts": 8, "num_experts_per_tok": 2,
+        "max_position_embeddings": 4096, "torch_dtype": "bfloat16"}"#;
+    let model = crate::model::Model::from_config("experts", config).unwrap();
+    let layout = Layout { data: 2, expert_parallel: true, ..Layout::new(1, 1) };
+    let settings = Settings { engine: Engine::V1Release0_20, ..Settings::PAPER };
+    let deployment = Deployment::new(model, layout, settings).unwrap();
+    let request = Request { prompt: 64, output: 4, cached: 0, arrives: 0 };
+    let prediction = Prediction::of_requests(deployment, &[request]).unwrap();
+    let mut rows = report(&prediction, true);
+    rows.iter_mut().filter(|row| row.phase == "idle").for_each(|row| row.phase = "startup".into());
+    let comparison = compare(&prediction, &rows);
+    assert_eq!(worst(&comparison), []);
+    assert!(comparison.rows.iter().any(|row| row.phase == "startup, idle"));
+
+    let idle = rows.iter_mut().find(|row| row.op.as_deref() == Some("Reduce")).unwrap();
+    idle.count += 1;
+    assert!(!compare(&prediction, &rows).agrees());
+}
+
+/// In V1 the first of several requests is often computed alone: the counts are others, the bytes hardly.
+#[test]
+fn the_volume_hardly_depends_on_when_requests_arrive() {
+    let model = preset("llama-3.1-8b").unwrap();
+    let settings = Settings { engine: Engine::V1Release0_20, ..Settings::PAPER };
+    let deployment = Deployment::new(model, Layout::new(2, 1), settings).unwrap();
+    let of = |late: u64| {
+        let requests = (0..64).map(|number| Request {
+            prompt: 16 + 23 * number,
+            output: 16 + number,
+            cached: 0,
+            arrives: number * late,
+        });
+        Prediction::of_requests(deployment.clone(), &requests.collect::<Vec<_>>()).unwrap()
+    };
+    let (at_once, one_by_one) = (of(0), of(3));
+    let comparison = compare(&at_once, &report(&one_by_one, true));
+    assert!(!comparison.agrees());
+    let Volume { predicted, seen } = comparison.volume;
+    assert!(predicted.abs_diff(seen) * 1000 < predicted, "{predicted} and {seen}");
+    assert_eq!(compare(&at_once, &report(&at_once, true)).volume.seen, predicted);
+}

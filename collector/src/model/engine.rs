@@ -3,7 +3,7 @@
 //! Everything here was read in the source of vLLM 0.8.5.post1, 0.11.0, 0.20.0 and 0.32.0, and each rule names
 //! its file. Nothing was fitted to what a run showed.
 
-use super::{Layout, Model, modelled};
+use super::{Layout, Model, Speculation, modelled, sequence_parallelism};
 use std::fmt;
 
 /// An engine of vLLM, by the release whose source was read.
@@ -82,8 +82,15 @@ pub struct Settings {
     pub custom_all_reduce: bool,
     /// Sequence parallelism by vLLM's compiler pass: `pass_config.enable_sp`.
     pub sequence_parallelism: bool,
-    /// Speculative decoding with n-grams, without a draft model.
-    pub ngrams: bool,
+    /// `pass_config.sp_min_token_num`: from how many tokens on.
+    pub sp_min_token_num: Option<u64>,
+    /// Speculative decoding: who guesses tokens.
+    pub speculation: Option<Speculation>,
+    /// `--all2all-backend naive`, which is a way of its own in 0.11 (there `VLLM_ALL2ALL_BACKEND`).
+    pub naive_all_to_all: bool,
+    /// `--disable-nccl-for-dp-synchronization` (in 0.11 `VLLM_DISABLE_NCCL_FOR_DP_SYNCHRONIZATION=1`): replicas
+    /// tell each other on the CPU how many tokens they have.
+    pub disable_nccl_for_dp_synchronization: bool,
 }
 
 impl Settings {
@@ -98,7 +105,10 @@ impl Settings {
         block_size: 16,
         custom_all_reduce: false,
         sequence_parallelism: false,
-        ngrams: false,
+        sp_min_token_num: None,
+        speculation: None,
+        naive_all_to_all: false,
+        disable_nccl_for_dp_synchronization: false,
     };
 }
 
@@ -125,8 +135,14 @@ pub struct Deployment {
     pub block_size: u64,
     /// Whether small all-reduces go past NCCL.
     pub custom_all_reduce: bool,
-    /// Whether n-grams guess tokens.
-    pub ngrams: bool,
+    /// From how many tokens on a pass is sequence parallel.
+    pub sequence_parallel_from: Option<u64>,
+    /// Who guesses tokens, if anybody does.
+    pub speculation: Option<Speculation>,
+    /// Whether experts that replicas share get the tokens by broadcasts.
+    pub naive_all_to_all: bool,
+    /// Whether replicas tell each other on the CPU how many tokens they have.
+    pub disable_nccl_for_dp_synchronization: bool,
 }
 
 /// Which steps are replayed from CUDA graphs, and to what size they are padded.
@@ -138,6 +154,9 @@ pub struct Graphs {
     pub decode_only: bool,
     /// V0: sequences longer than this are decoded without a graph.
     pub longest_sequence: u64,
+    /// Sizes are captured as a whole and not in pieces: with sequence parallelism
+    /// (`config/compilation.py`, `set_splitting_ops_for_v1`).
+    pub whole_alone: bool,
 }
 
 impl Graphs {
@@ -234,11 +253,18 @@ impl Deployment {
                  {max_model_len}, which vLLM refuses without chunked prefill"
             )));
         }
-        let graphs = settings.cuda_graphs.then(|| Graphs {
+        let sequence_parallel_from =
+            sequence_parallelism::threshold(&model, layout, settings, max_num_batched_tokens)?;
+        let mut graphs = settings.cuda_graphs.then(|| Graphs {
             sizes: captured_sizes(engine, max_num_seqs, max_num_batched_tokens),
             decode_only: v0,
             longest_sequence: max_model_len.min(V0_LONGEST_CAPTURED),
+            whole_alone: sequence_parallel_from.is_some(),
         });
+        if let (Some(graphs), Some(_)) = (&mut graphs, sequence_parallel_from) {
+            // `config/vllm.py`, `update_sizes_for_sequence_parallelism`.
+            graphs.sizes.retain(|size| size.is_multiple_of(u64::from(layout.tensor)));
+        }
         Ok(Self {
             model,
             layout,
@@ -250,7 +276,10 @@ impl Deployment {
             chunked_prefill,
             block_size: settings.block_size,
             custom_all_reduce: settings.custom_all_reduce,
-            ngrams: settings.ngrams,
+            sequence_parallel_from,
+            speculation: settings.speculation,
+            naive_all_to_all: settings.naive_all_to_all && engine == Engine::V1Release0_11,
+            disable_nccl_for_dp_synchronization: settings.disable_nccl_for_dp_synchronization,
         })
     }
 }
@@ -315,7 +344,12 @@ mod tests {
 
     #[test]
     fn a_step_is_padded_to_the_next_captured_size() {
-        let graphs = Graphs { sizes: vec![1, 2, 4, 8], decode_only: true, longest_sequence: 99 };
+        let graphs = Graphs {
+            sizes: vec![1, 2, 4, 8],
+            decode_only: true,
+            longest_sequence: 99,
+            whole_alone: false,
+        };
         assert_eq!(graphs.padded(3), Some(4));
         assert_eq!(graphs.padded(8), Some(8));
         assert_eq!(graphs.padded(9), None);

@@ -16,6 +16,7 @@
 
 pub mod advice;
 pub mod comparison;
+mod config;
 mod description;
 mod engine;
 pub mod equations;
@@ -25,14 +26,18 @@ mod prediction;
 pub mod presets;
 mod schedule;
 mod scheduler;
+mod sequence_parallelism;
+mod speculation;
 mod trace;
 mod workload;
 
-pub use description::{Architecture, ExpertLayers, Experts, Model, ModelError};
+pub use config::ModelError;
+pub use description::{Architecture, ExpertLayers, Experts, Model};
 pub use engine::{Deployment, Engine, Graphs, Refusal, Settings};
 pub use layout::{Layout, LayoutError, Place, layers_of_stages, padded_vocabulary};
 pub use prediction::{Prediction, Row, Totals};
 pub use schedule::{Call, Path, Ranks, Role, Schedule};
 pub use scheduler::steps;
+pub use speculation::{Draft, Eagle, Speculation};
 pub use trace::{New, Scheduled, Trace, TraceError};
 pub use workload::{Chunk, Phase, Request, Step};

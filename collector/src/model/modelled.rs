@@ -5,7 +5,6 @@ use super::{Architecture, Deployment, Engine, Layout, Model, Refusal, Settings};
 /// Whether the schedule of `model` in `layout` with `settings` is known.
 pub(super) fn check(model: &Model, layout: Layout, settings: Settings) -> Result<(), Refusal> {
     refuse_unknown(model, layout, settings.engine)?;
-    refuse_passes(model, settings)?;
     match settings.engine == Engine::V1Release0_32 && settings.cuda_graphs {
         true => Err(Refusal::NotModelled(
             "of vLLM 0.32 eager mode alone is modelled: give --engine-version 0.20 for CUDA graphs"
@@ -16,41 +15,32 @@ pub(super) fn check(model: &Model, layout: Layout, settings: Settings) -> Result
 }
 
 impl Deployment {
-    /// Whether the replicas of data parallelism share experts, and so make every pass together.
-    pub(super) fn replicas_share_experts(&self) -> bool {
-        self.layout.data > 1 && self.model.experts.is_some()
+    /// Whether the replicas of data parallelism make every pass together: where they share experts, and
+    /// before vLLM 0.20 in any case.
+    pub(super) fn replicas_step_together(&self) -> bool {
+        let always = self.engine == Engine::V1Release0_11 && self.layout.data > 1;
+        always || self.replicas_share_experts()
     }
 
-    /// Whether what speculative decoding does is known: with n-grams, that is without a draft model,
-    /// each request has a row of logits for every guess (`v1/worker/gpu_model_runner.py`,
-    /// `_calc_spec_decode_metadata`), and nothing else is sent.
-    pub(super) fn accept_drafts(&self) -> Result<(), Refusal> {
-        let refuse = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
-        match (self.engine, &self.graphs) {
-            _ if !self.ngrams => refuse(
-                "the trace has drafts: give --speculative-method ngram if n-grams made them; the passes \
-                 of a draft model are not modelled",
-            ),
-            (Engine::V0, _) => {
-                refuse("speculative decoding of V0 is not modelled: give --engine vllm-v1")
-            }
-            (_, Some(_)) => refuse(
-                "speculative decoding with CUDA graphs is not modelled: the captured sizes are others",
-            ),
-            (_, None) => Ok(()),
-        }
+    /// Whether they tell each other by NCCL how many tokens they have. With the asynchronous scheduling
+    /// that is the default of 0.20, they do so on the CPU (`config/vllm.py`).
+    pub(super) fn replicas_agree_over_nccl(&self) -> bool {
+        let may = self.engine == Engine::V1Release0_11 && self.layout.data > 1;
+        may && !self.disable_nccl_for_dp_synchronization
+    }
+
+    /// Whether the replicas of data parallelism share experts.
+    pub(super) fn replicas_share_experts(&self) -> bool {
+        self.layout.data > 1 && self.model.experts.is_some()
     }
 }
 
 fn refuse_unknown(model: &Model, layout: Layout, engine: Engine) -> Result<(), Refusal> {
     let not_modelled = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
     match engine {
-        Engine::V0 | Engine::V1Release0_8 | Engine::V1Release0_11 if layout.data > 1 => {
-            not_modelled(
-                "before vLLM 0.20 the replicas of data parallelism wait for each other in every step, \
-                 which is not modelled: give --engine vllm-v1 --engine-version 0.20",
-            )
-        }
+        Engine::V0 | Engine::V1Release0_8 if layout.data > 1 => not_modelled(
+            "data parallelism is modelled of vLLM 0.11 and 0.20: give --engine vllm-v1",
+        ),
         Engine::V0 if layout.tensor > 1 && model.architecture.latent_attention() => not_modelled(
             "what V0 broadcasts for a model with latent attention is not modelled: give --engine \
              vllm-v1",
@@ -65,24 +55,6 @@ fn refuse_unknown(model: &Model, layout: Layout, engine: Engine) -> Result<(), R
         ),
         _ if layout.data > 1 && model.experts.is_some() => shared_experts(model, layout),
         _ => Ok(()),
-    }
-}
-
-/// vLLM 0.20 turns sequence parallelism off for models that are less wide, on the H100
-/// (`sequence_parallelism.py`, `SP_MIN_HIDDEN_SIZE`).
-const NARROWEST_WITH_SEQUENCE_PARALLELISM: u64 = 8192;
-
-/// Sequence parallelism is known as far as vLLM turns it off by itself.
-fn refuse_passes(model: &Model, settings: Settings) -> Result<(), Refusal> {
-    let off = settings.engine == Engine::V1Release0_20
-        && model.hidden_size < NARROWEST_WITH_SEQUENCE_PARALLELISM;
-    match settings.sequence_parallelism && !off {
-        true => Err(Refusal::NotModelled(
-            "sequence parallelism by vLLM's compiler pass is not modelled; vLLM 0.20 turns it off for a \
-             hidden size below 8192"
-                .to_owned(),
-        )),
-        false => Ok(()),
     }
 }
 
@@ -115,42 +87,5 @@ fn shared_experts(model: &Model, layout: Layout) -> Result<(), Refusal> {
         )
     } else {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::presets::preset;
-
-    fn deployment(settings: Settings) -> Result<Deployment, Refusal> {
-        Deployment::new(preset("llama-3.1-8b").unwrap(), Layout::new(2, 1), settings)
-    }
-
-    #[test]
-    fn sequence_parallelism_is_refused_unless_vllm_turns_it_off() {
-        let with = |engine, hidden_size| {
-            let model = Model { hidden_size, ..preset("llama-3.1-8b").unwrap() };
-            let settings = Settings { engine, sequence_parallelism: true, ..Settings::PAPER };
-            Deployment::new(model, Layout::new(2, 1), settings)
-        };
-        assert!(with(Engine::V1Release0_20, 4096).is_ok());
-        for refused in [with(Engine::V1Release0_20, 8192), with(Engine::V1Release0_11, 4096)] {
-            assert!(refused.unwrap_err().to_string().contains("sequence parallelism"));
-        }
-    }
-
-    #[test]
-    fn drafts_are_accepted_of_ngrams_in_eager_v1_alone() {
-        let with = |settings| deployment(settings).unwrap().accept_drafts();
-        let ngrams = Settings { engine: Engine::V1Release0_11, ngrams: true, ..Settings::PAPER };
-        assert!(with(ngrams).is_ok());
-        for refused in [
-            Settings { ngrams: false, ..ngrams },
-            Settings { cuda_graphs: true, ..ngrams },
-            Settings { engine: Engine::V0, ..ngrams },
-        ] {
-            assert!(with(refused).is_err());
-        }
     }
 }

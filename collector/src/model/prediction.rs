@@ -68,7 +68,7 @@ pub struct Totals {
 impl Prediction {
     /// What `deployment` sends for `requests` that arrive at once.
     pub fn of_requests(deployment: Deployment, requests: &[Request]) -> Result<Self, Refusal> {
-        if deployment.ngrams {
+        if deployment.speculation.is_some() {
             return Err(Refusal::NotModelled(
                 "with speculative decoding the steps depend on the text: give them with --trace"
                     .to_owned(),
@@ -87,12 +87,20 @@ impl Prediction {
         Ok(Self { deployment, schedule, equations })
     }
 
-    /// What `deployment` sends for `steps`.
-    pub fn of_steps(deployment: Deployment, steps: &[Step]) -> Result<Self, Refusal> {
-        if steps.iter().any(|step| step.drafts > 0) {
+    /// What `deployment` sends for the steps of each of its replicas.
+    pub fn of_steps(deployment: Deployment, replicas: &[Vec<Step>]) -> Result<Self, Refusal> {
+        let expected = deployment.layout.data as usize;
+        if replicas.len() != expected {
+            return Err(Refusal::Setting(format!(
+                "there are steps of {} replicas, where the layout has {expected}: give those of each",
+                replicas.len()
+            )));
+        }
+        let drafts = replicas.iter().flatten().any(|step| step.drafts > 0);
+        if drafts || deployment.speculation.is_some() {
             deployment.accept_drafts()?;
         }
-        let schedule = Schedule::of_steps(&deployment, steps);
+        let schedule = Schedule::of_replicas(&deployment, replicas);
         Ok(Self { deployment, schedule, equations: None })
     }
 

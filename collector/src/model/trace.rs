@@ -5,7 +5,8 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// One step as its scheduler logged it: a line of a trace.
+/// One step as its scheduler logged it: a line of a trace. One without tokens is a pass that a replica
+/// makes because the others make theirs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scheduled {

@@ -94,12 +94,13 @@ impl Step {
         (last + self.decodes.len()) as u64
     }
 
-    /// What it serves.
+    /// What it serves: nothing, if no request is in it.
     pub fn phase(&self) -> Phase {
         match (self.prompts.is_empty(), self.decodes.is_empty()) {
             (false, true) => Phase::Prefill,
-            (true, _) => Phase::Decode,
+            (true, false) => Phase::Decode,
             (false, false) => Phase::Mixed,
+            (true, true) => Phase::Idle,
         }
     }
 }

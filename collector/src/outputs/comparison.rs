@@ -1,8 +1,8 @@
 //! What was seen against what was predicted, for people.
 
-use super::text::{grouped, write_table};
+use super::text::{grouped, size, write_table};
 use crate::model::Prediction;
-use crate::model::comparison::{Comparison, Row, Verdict};
+use crate::model::comparison::{Comparison, Row, Verdict, Volume};
 use std::fmt::Write;
 
 /// Most rows that are printed; the rest are counted.
@@ -25,19 +25,22 @@ pub fn text(comparison: &Comparison, prediction: &Prediction, all: bool) -> Stri
         comparison.rows.iter().filter(|row| all || row.verdict != Verdict::Equal).collect();
     if !shown.is_empty() {
         text.push('\n');
-        let head =
-            ["stage", "ranks", "phase", "op", "dtype", "elements", "predicted", "seen", "off", ""];
-        const RIGHT: [bool; 10] = [true, false, false, false, false, true, true, true, true, false];
-        write_table(
-            &mut text,
-            head,
-            &RIGHT,
-            shown.iter().take(SHOWN).map(|row| line(row)).collect(),
-        );
+        let cells = shown.iter().take(SHOWN).map(|row| cells(row)).collect();
+        write_table(&mut text, HEAD.map(|(name, _)| name), &HEAD.map(|(_, right)| right), cells);
         if shown.len() > SHOWN {
             let _ = writeln!(text, "  and {} more", grouped((shown.len() - SHOWN) as u64));
         }
         text.push('\n');
+    }
+    let Volume { predicted, seen } = comparison.volume;
+    if predicted != seen && predicted > 0 {
+        let off = (seen as f64 / predicted as f64 - 1.0) * 100.0;
+        let _ = writeln!(
+            text,
+            "Message bytes of all ranks: {} predicted, {} seen, {off:+.3} %.",
+            size(predicted),
+            size(seen)
+        );
     }
     for remark in remarks(comparison) {
         text.push_str(&remark);
@@ -51,7 +54,22 @@ pub fn text(comparison: &Comparison, prediction: &Prediction, all: bool) -> Stri
     text
 }
 
-fn line(row: &Row) -> [String; 10] {
+/// The columns of a row, and which of them are numbers.
+pub(super) const HEAD: [(&str, bool); 10] = [
+    ("stage", true),
+    ("ranks", false),
+    ("phase", false),
+    ("op", false),
+    ("dtype", false),
+    ("elements", true),
+    ("predicted", true),
+    ("seen", true),
+    ("off", true),
+    ("", false),
+];
+
+/// A row in these columns.
+pub(super) fn cells(row: &Row) -> [String; 10] {
     let (fewest, most) = row.seen;
     let seen = match fewest == most {
         true => grouped(most),

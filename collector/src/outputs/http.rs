@@ -2,26 +2,31 @@
 //!
 //! | route | gives |
 //! |---|---|
-//! | `GET /metrics` | metrics in the OpenMetrics text format, see docs/metrics.md |
+//! | `GET /` | the page, see docs/page.md |
+//! | `GET /metrics` | metrics in the text format, OpenMetrics or protobuf, as `Accept` says, see docs/metrics.md |
 //! | `GET /live` | 200 while the process runs |
 //! | `GET /ready` | 200 while streams are accepted, 503 while it stops |
 //! | `GET /api/v1/report?view=operations\|collectives&format=json\|text` | the rows of `nccltap report` |
 //! | `GET /api/v1/report?view=summary&format=json\|text\|html` | its summary; `html` is a page with plots |
 //! | `GET /api/v1/report?view=processes&format=json\|text` | who is tapped, and where its calls have gone |
 //! | `GET /api/v1/processes` | identity, accounting, communicators, libraries with doors, trouble, calls in flight |
+//! | `GET /api/v1/live` | what the page shows, with the last 300 seconds: [`Live`](super::live::view::Live) |
+//! | `GET /api/v1/events` | the same as server-sent events, twice a second, each with the last 10 seconds |
 //!
 //! The same routes are on the address of `--http` and on each collector socket, where TCP peers
 //! must send `Authorization: Bearer TOKEN` when the collector has a token.
 
+use super::live::feed::Feed;
 use super::processes::{Overview, overview};
 use super::prometheus::expected::Expected;
-use super::prometheus::{CONTENT_TYPE, Exposition};
+use super::prometheus::{Exposition, Format as Exposed};
 use super::views::{PageFormat, ReportView, told};
+use super::web;
 use crate::collector::Collector;
 use crate::ingest::{Peer, Token};
 use crate::refusals::Refusal;
 use axum::extract::{Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -49,12 +54,14 @@ const fn for_programs() -> PageFormat {
     PageFormat::Json
 }
 
-/// The routes, for the collector, what is `expected` of it, and the time until `stop` changes.
+/// The routes, for the collector, what is `expected` of it, and the time until `stop` changes. Within a
+/// runtime.
 pub fn router(
     collector: Arc<Collector>,
     expected: Option<Expected>,
     stop: watch::Receiver<bool>,
 ) -> Router {
+    let feed = Feed::start(Arc::clone(&collector), expected.clone(), stop.clone());
     let exposition = Arc::new(Exposition::against(Arc::clone(&collector), expected));
     Router::new()
         .route("/metrics", get(metrics))
@@ -63,6 +70,7 @@ pub fn router(
         .route("/api/v1/report", get(report))
         .route("/api/v1/processes", get(processes))
         .with_state(Shared { collector, exposition, stop })
+        .merge(web::routes(feed))
 }
 
 /// The routes for a collector socket: TCP peers show the token.
@@ -87,10 +95,14 @@ pub fn guarded(router: Router, collector: Arc<Collector>, token: Option<Arc<Toke
     }))
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
-    let text = aside(move || shared.exposition.text()).await;
-    match text {
-        Some(Ok(text)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let accept: Vec<_> =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let format = Exposed::wanted(&accept.join(","));
+    let written = aside(move || shared.exposition.write(format)).await;
+    let head = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
+    match written {
+        Some(Ok(metrics)) => (head, metrics).into_response(),
         _ => failed("the metrics could not be written"),
     }
 }

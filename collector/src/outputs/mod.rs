@@ -8,15 +8,24 @@
 //! - [`advice`]: which layout to take;
 //! - [`prometheus`][]: metrics;
 //! - [`views`]: what a report tells, and as what it is printed;
+//! - [`live`][]: what changes, twice a second, for the page and for `nccltap top`;
+//! - [`web`][]: the page that shows it, and [`top`][], which shows it in a terminal;
+//! - [`export`]: single operations, as Parquet or as a trace;
+//! - [`otlp`]: the same metrics, pushed;
 //! - [`http`]: all of it by HTTP.
 
 pub mod advice;
 pub mod comparison;
+pub mod export;
 pub mod http;
+pub mod live;
+pub mod otlp;
 pub mod prediction;
 pub mod processes;
 pub mod prometheus;
 pub mod report;
 pub mod rows;
 pub mod text;
+pub mod top;
 pub mod views;
+pub mod web;

@@ -11,6 +11,7 @@ use nccltap_proto::record::UNWOUND;
 use nccltap_proto::{Function, Library, v1};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Everything a collector knows but the counts themselves.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -94,7 +95,7 @@ pub struct ProcessView {
 }
 
 /// Launches of CUDA graphs.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchesView {
     /// Of graphs with operations of NCCL in them.
     pub with_operations: u64,
@@ -242,13 +243,26 @@ pub const fn result_name(result: i32) -> &'static str {
 
 /// What `collector` knows.
 pub fn overview(collector: &Collector) -> Overview {
+    overview_of(collector, true)
+}
+
+/// The same without communicators, of which there may be thousands in each process.
+pub(crate) fn overview_without_communicators(collector: &Collector) -> Overview {
+    overview_of(collector, false)
+}
+
+fn overview_of(collector: &Collector, with_communicators: bool) -> Overview {
     let Departed { processes, accounting } = collector.departed();
     let mut departed_accounting = Accounting::nothing();
     accounting.values().for_each(|one| departed_accounting.add(one));
-    let groups = super::rows::groups(collector);
+    let groups = match with_communicators {
+        true => super::rows::groups(collector),
+        false => Groups::default(),
+    };
     let replayed = collector.replayed();
+    let view = |followed: &Arc<Followed>| view(followed, &groups, with_communicators);
     Overview {
-        processes: collector.followed().iter().map(|followed| view(followed, &groups)).collect(),
+        processes: collector.followed().iter().map(view).collect(),
         departed_processes: processes,
         departed_accounting,
         refused: collector
@@ -263,7 +277,7 @@ pub fn overview(collector: &Collector) -> Overview {
     }
 }
 
-fn view(followed: &Followed, groups: &Groups) -> ProcessView {
+fn view(followed: &Followed, groups: &Groups, with_communicators: bool) -> ProcessView {
     let process = followed.lock();
     let process = &*process;
     let facts = process.facts();
@@ -305,6 +319,7 @@ fn view(followed: &Followed, groups: &Groups) -> ProcessView {
             .communicators()
             .all()
             .into_iter()
+            .filter(|_| with_communicators)
             .map(|facts| communicator(facts, groups))
             .collect(),
         libraries: process.libraries().map(library).collect(),

@@ -107,9 +107,10 @@ pub fn told(
     match view {
         ReportView::Operations => of_rows(View::Operations),
         ReportView::Collectives => of_rows(View::Collectives),
-        ReportView::Summary => {
-            render(&Report { source, summary: summary(collector), compared: None }, format)
-        }
+        ReportView::Summary => render(
+            &Report { source, summary: summary(collector), compared: None, serving: None },
+            format,
+        ),
         ReportView::Processes => match format {
             PageFormat::Json => {
                 serde_json::to_string_pretty(&overview(collector)).map(|text| text + "\n")

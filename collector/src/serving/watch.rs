@@ -16,7 +16,7 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Watch {
     engine: Target,
-    seen: Arc<Mutex<Option<Window>>>,
+    seen: Arc<Mutex<Option<Seen>>>,
     asking: JoinHandle<()>,
 }
 
@@ -28,15 +28,30 @@ impl Watch {
         Self { engine, seen, asking }
     }
 
-    /// Ends it. What was served, for people; empty when the engine was never reached or served nothing.
-    pub fn stop(self) -> String {
+    /// Ends it. `None` when the engine was never reached.
+    pub fn stop(self) -> Option<Served> {
         self.asking.abort();
-        let seen = self.seen.lock();
-        seen.as_ref().map_or_else(String::new, |window| window.text(&self.engine.to_string()))
+        let Seen { window, metrics } = self.seen.lock().take()?;
+        Some(Served { text: window.text(&self.engine.to_string()), metrics })
     }
 }
 
-async fn ask(engine: Target, collector: Arc<Collector>, seen: Arc<Mutex<Option<Window>>>) {
+/// What an engine has served.
+#[derive(Debug)]
+pub struct Served {
+    /// For people; empty when it served nothing.
+    pub text: String,
+    /// Its `/metrics` as they were last.
+    pub metrics: String,
+}
+
+#[derive(Debug)]
+struct Seen {
+    window: Window,
+    metrics: String,
+}
+
+async fn ask(engine: Target, collector: Arc<Collector>, seen: Arc<Mutex<Option<Seen>>>) {
     let began = Instant::now();
     let mut tick = tokio::time::interval(ASK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -48,7 +63,7 @@ async fn ask(engine: Target, collector: Arc<Collector>, seen: Arc<Mutex<Option<W
         let communication = Communication::of(&collector);
         let now = Snapshot { at: began.elapsed(), requests, communication };
         let mut seen = seen.lock();
-        let first = seen.take().map_or_else(|| now.clone(), |window: Window| window.first);
-        *seen = Some(Window { first, last: now });
+        let first = seen.take().map_or_else(|| now.clone(), |seen| seen.window.first);
+        *seen = Some(Seen { window: Window { first, last: now }, metrics: text });
     }
 }

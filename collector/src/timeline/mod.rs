@@ -27,7 +27,7 @@ pub use manifests::{Block, Manifest, ManifestId, Manifests};
 pub use order::WAITING_OPERATIONS;
 pub use rings::HELD_OPERATIONS;
 
-use nccltap_proto::record::{NO_MANIFEST, NO_PEER, Record, records};
+use nccltap_proto::record::{NO_MANIFEST, NO_PEER, Record, UNKNOWN_COUNT, records};
 use nccltap_proto::{Datatype, Function, Mark, Meaning, Operation, Path, v1};
 use order::{InOrder, Order};
 use rings::Ring;
@@ -83,6 +83,13 @@ pub struct OperationCall {
     pub duration_ns: Option<u64>,
 }
 
+impl OperationCall {
+    /// NCCL's count argument, where it is known.
+    pub fn known_elements(&self) -> Option<u64> {
+        (self.elements != UNKNOWN_COUNT).then_some(self.elements)
+    }
+}
+
 /// Who is told what the records say.
 pub trait Listener {
     /// A call was taken from a ring: each record once, whatever becomes of it.
@@ -101,8 +108,8 @@ pub trait Listener {
     fn captured(&mut self, call: &OperationCall);
     /// A graph became known that the GPU can launch by itself, whether or not the host ever does.
     fn launched_by_device(&mut self, manifest: &Manifest);
-    /// A graph was launched, and this is in it.
-    fn launched(&mut self, holds: Holds<'_>, communicators: &Communicators);
+    /// A graph was launched, and this is in it. The launch ended at `end`, in ticks of the record clock.
+    fn launched(&mut self, holds: Holds<'_>, end: u64, communicators: &Communicators);
     /// The engine said something of its step.
     fn mark(&mut self, mark: &Mark);
 }
@@ -383,7 +390,7 @@ impl Reading {
                         known.map_or(Holds::Unknown, Holds::Operations)
                     }
                 };
-                listener.launched(holds, &self.communicators);
+                listener.launched(holds, record.end, &self.communicators);
             }
             // CUDA's codes are not NCCL's: none but success means that it was launched.
             Meaning::GraphLaunch => listener.failed(function, record.result),

@@ -113,7 +113,7 @@ impl Order {
                 Told::Operation(call) => listener.operation(&call, communicators),
                 Told::Group(calls) => listener.group(&calls, communicators),
                 Told::Launched(manifest) => {
-                    listener.launched(Holds::Operations(&manifest), communicators);
+                    listener.launched(Holds::Operations(&manifest), end, communicators);
                 }
                 Told::Mark(mark) => listener.mark(&mark),
                 Told::Gap => listener.gap(),
@@ -185,7 +185,7 @@ impl<L: Listener> Listener for InOrder<'_, L> {
         self.listener.launched_by_device(manifest);
     }
 
-    fn launched(&mut self, holds: Holds<'_>, communicators: &Communicators) {
+    fn launched(&mut self, holds: Holds<'_>, end: u64, communicators: &Communicators) {
         match holds {
             Holds::Operations(manifest) if !self.at_once => {
                 let manifest = Box::new(manifest.clone());
@@ -193,9 +193,9 @@ impl<L: Listener> Listener for InOrder<'_, L> {
             }
             Holds::Operations(_) => {
                 self.order.turn(self.end, self.listener);
-                self.listener.launched(holds, communicators);
+                self.listener.launched(holds, end, communicators);
             }
-            _ => self.listener.launched(holds, communicators),
+            _ => self.listener.launched(holds, end, communicators),
         }
     }
 

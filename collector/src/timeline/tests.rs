@@ -47,7 +47,7 @@ impl Listener for Told {
     fn launched_by_device(&mut self, _: &Manifest) {
         self.launched.push("by device".to_owned());
     }
-    fn launched(&mut self, holds: Holds<'_>, _: &Communicators) {
+    fn launched(&mut self, holds: Holds<'_>, _: u64, _: &Communicators) {
         self.launched.push(match holds {
             Holds::Nothing => "nothing".to_owned(),
             Holds::Operations(manifest) => format!("{} blocks", manifest.blocks().len()),

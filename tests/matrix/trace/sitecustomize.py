@@ -20,11 +20,14 @@ FOLDER = os.environ.get("VLLM_SCHEDULE_TRACE")
 
 
 def write(new, tokens, drafts):
-    if not tokens:
-        return
-    line = {"new": new, "tokens": tokens, "drafts": drafts}
-    with open(f"{FOLDER}/{os.getpid()}.jsonl", "a") as log:
-        log.write(json.dumps({key: value for key, value in line.items() if value}, separators=(",", ":")) + "\n")
+    if tokens:
+        log({"new": new, "tokens": tokens, "drafts": drafts})
+
+
+def log(line):
+    line = {key: value for key, value in line.items() if value or key == "tokens"}
+    with open(f"{FOLDER}/{os.getpid()}.jsonl", "a") as file:
+        file.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
 def patch_v0(module):
@@ -81,7 +84,18 @@ def patch_v1(module):
     module.Scheduler.schedule = traced
 
 
-PATCHES = {"vllm.core.scheduler": patch_v0, "vllm.v1.core.sched.scheduler": patch_v1}
+def patch_replicas(module):
+    execute_dummy_batch = module.EngineCore.execute_dummy_batch
+
+    @functools.wraps(execute_dummy_batch)
+    def traced(self):
+        log({"tokens": {}})
+        return execute_dummy_batch(self)
+
+    module.EngineCore.execute_dummy_batch = traced
+
+
+PATCHES = {"vllm.core.scheduler": patch_v0, "vllm.v1.core.sched.scheduler": patch_v1, "vllm.v1.engine.core": patch_replicas}
 
 
 class Finder(importlib.abc.MetaPathFinder):

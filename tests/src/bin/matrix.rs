@@ -3,6 +3,8 @@
 //! ```text
 //! cargo run --release -p nccltap-tests --bin matrix list
 //! cargo run --release -p nccltap-tests --bin matrix [ROW...]       the row, or those whose names contain ROW; all
+//! cargo run --release -p nccltap-tests --bin matrix served64       64 requests at once by HTTP, of random lengths
+//! cargo run --release -p nccltap-tests --bin matrix check [ROW...] rows that were run last, against `nccltap check` again
 //! cargo run --release -p nccltap-tests --bin matrix paper          Tables III to VI, cell by cell
 //! cargo run --release -p nccltap-tests --bin matrix paper kept     the same, from the rows run last
 //! cargo run --release -p nccltap-tests --bin matrix stopped        one rank is stopped, the other waits for it
@@ -15,6 +17,7 @@
 use nccltap_tests::Tally;
 use nccltap_tests::artifacts::workshop;
 use nccltap_tests::matrix::paper;
+use nccltap_tests::matrix::prediction;
 use nccltap_tests::matrix::rows::{ROWS, Row};
 use nccltap_tests::matrix::run::run;
 use nccltap_tests::matrix::stopped;
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         }
         Some("paper") => compare_with_paper(arguments.get(1).is_some_and(|word| word == "kept")),
         Some("stopped") => stopped_rank(),
+        Some("check") => check(&arguments[1..]),
         Some("table") => table(),
         _ => run_rows(&arguments),
     };
@@ -44,7 +48,8 @@ fn folder(row: &str) -> PathBuf {
     workshop().join("matrix").join(row)
 }
 
-fn run_rows(wanted: &[String]) -> bool {
+/// The rows whose names contain one of `wanted`; that of exactly that name, where there is one.
+fn chosen(wanted: &[String]) -> Vec<&'static Row> {
     let whole = |part: &String| ROWS.iter().any(|row| row.name() == *part);
     let chosen = |row: &&Row| {
         let name = row.name();
@@ -54,12 +59,49 @@ fn run_rows(wanted: &[String]) -> bool {
     let rows: Vec<&Row> = ROWS.iter().filter(chosen).collect();
     if rows.is_empty() {
         eprintln!("no row is called so; `matrix list` has their names");
-        return false;
     }
+    rows
+}
+
+fn run_rows(wanted: &[String]) -> bool {
+    let rows = chosen(wanted);
     let verdicts: Vec<Verdict> = rows.into_iter().map(|row| run_row(row).0).collect();
     let equal = verdicts.iter().filter(|verdict| verdict.is_equal()).count();
     println!("{equal} of {} rows equal", verdicts.len());
-    equal == verdicts.len()
+    !verdicts.is_empty() && equal == verdicts.len() && verdicts.iter().all(Verdict::is_as_predicted)
+}
+
+/// Rows that were run last, held against their prediction anew.
+fn check(wanted: &[String]) -> bool {
+    let mut well = true;
+    for row in chosen(wanted) {
+        let Some(verdict) = kept_verdict(row).filter(Verdict::is_equal) else { continue };
+        let verdict = verdict.beside(prediction::check(row, &folder(&row.name())));
+        say_prediction(&verdict);
+        well &= verdict.is_as_predicted();
+        keep(row, &verdict);
+    }
+    well
+}
+
+fn say_prediction(verdict: &Verdict) {
+    let mark = match (&verdict.prediction, verdict.is_as_predicted()) {
+        (Some(Ok(_)), true) => "predicted",
+        (Some(Ok(_)), false) => "OFF      ",
+        _ => "unknown  ",
+    };
+    println!("{mark} {}: {}", verdict.row, verdict.prediction_in_words());
+    if let Some(Ok(predicted)) = &verdict.prediction {
+        print!("{}", predicted.differences);
+    }
+}
+
+fn keep(row: &Row, verdict: &Verdict) {
+    let folder = folder(&row.name());
+    let kept = serde_json::to_string_pretty(verdict).unwrap_or_default();
+    if let Err(error) = fs::write(folder.join("verdict.json"), kept) {
+        eprintln!("{}: {error}", folder.display());
+    }
 }
 
 /// Runs a row, prints and keeps what came of it.
@@ -76,10 +118,8 @@ fn run_row(row: &Row) -> (Verdict, Tally) {
     } else {
         println!("DIFFERS  {}: {seconds} s\n{}", verdict.row, verdict.differences.trim_end());
     }
-    let kept = serde_json::to_string_pretty(&verdict).unwrap_or_default();
-    if let Err(error) = fs::write(folder.join("verdict.json"), kept) {
-        eprintln!("{}: {error}", folder.display());
-    }
+    say_prediction(&verdict);
+    keep(row, &verdict);
     (verdict, report)
 }
 

@@ -177,7 +177,7 @@ const VOCABULARY: u64 = 128_256;
 /// Every cell of the Tables III to VI, with the paper's numbers.
 pub fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
-    let tp = |tensor| Layout { tensor, pipeline: 1, experts: false };
+    let tp = |tensor| Layout { tensor, pipeline: 1, data: 1, experts: false };
     let gather = |table, layout: Layout, phase, expected| Cell {
         table,
         model: L8,
@@ -233,7 +233,7 @@ pub fn cells() -> Vec<Cell> {
                 cells.push(Cell {
                     table: Table::Five,
                     model: L8,
-                    layout: Layout { tensor: 1, pipeline, experts: false },
+                    layout: Layout { tensor: 1, pipeline, data: 1, experts: false },
                     phase,
                     op,
                     shape: format!("[{tokens}, {HIDDEN}]"),
@@ -245,7 +245,7 @@ pub fn cells() -> Vec<Cell> {
             }
         }
     }
-    let both = Layout { tensor: 2, pipeline: 2, experts: false };
+    let both = Layout { tensor: 2, pipeline: 2, data: 1, experts: false };
     for (phase, tokens, gathers) in PHASES {
         let prefill = phase == Phase::Prefill;
         let of = |op, width: u64, part: u64, over, expected| Cell {

@@ -9,23 +9,27 @@ pub struct Layout {
     pub tensor: u32,
     /// Stages that share the layers.
     pub pipeline: u32,
+    /// Replicas.
+    pub data: u32,
     /// Whether experts are spread over the ranks whole.
     pub experts: bool,
 }
 
 /// Tensor parallel alone.
 const fn tp(tensor: u32) -> Layout {
-    Layout { tensor, pipeline: 1, experts: false }
+    Layout { tensor, pipeline: 1, data: 1, experts: false }
 }
 
 /// Pipeline parallel alone.
 const fn pp(pipeline: u32) -> Layout {
-    Layout { tensor: 1, pipeline, experts: false }
+    Layout { tensor: 1, pipeline, data: 1, experts: false }
 }
 
-const TP2_PP2: Layout = Layout { tensor: 2, pipeline: 2, experts: false };
+const TP2_PP2: Layout = Layout { pipeline: 2, ..tp(2) };
 
-const TP2_EP: Layout = Layout { tensor: 2, pipeline: 1, experts: true };
+const TP2_EP: Layout = Layout { experts: true, ..tp(2) };
+
+const DP2_EP: Layout = Layout { data: 2, experts: true, ..tp(1) };
 
 /// How requests come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,11 +134,13 @@ pub const ROWS: &[Row] = &[
     row(OLD, V0, L8, tp(8), EAGER, SEVERAL),
     row(OLD, V0, L8, tp(2), GRAPHS, SEVERAL),
     row(OLD, V0, L8, tp(2), EAGER, served(8)),
+    row(OLD, V0, L8, tp(2), EAGER, served(64)),
     row(OLD, V1, L8, tp(2), EAGER, ONE),
     row(OLD, V1, L8, tp(2), GRAPHS, SEVERAL),
     row(OLD, V1, L3, tp(4), EAGER, SEVERAL),
     row(OLD, V1, L13, tp(2), EAGER, SEVERAL),
     row(OLD, V1, L8, tp(2), EAGER, served(8)),
+    row(OLD, V1, L8, tp(2), GRAPHS, served(64)),
     row(OLD, V0, L70, tp(8), EAGER, served(4)),
     row(V11, None, L8, tp(2), EAGER, ONE),
     row(V11, None, L8, tp(2), GRAPHS, SEVERAL),
@@ -144,6 +150,7 @@ pub const ROWS: &[Row] = &[
     row(V11, None, L13, tp(4), EAGER, SEVERAL),
     row(V11, None, MOE, TP2_EP, EAGER, SEVERAL),
     row(V11, None, L8, tp(2), GRAPHS, served(8)),
+    row(V11, None, MOE, DP2_EP, EAGER, served(8)),
     row(V20, None, L8, tp(2), EAGER, ONE),
     row(V20, None, L8, tp(2), GRAPHS, ONE),
     row(V20, None, L8, tp(2), GRAPHS, SEVERAL),
@@ -152,6 +159,8 @@ pub const ROWS: &[Row] = &[
     row(V20, None, L3, tp(4), EAGER, SEVERAL),
     row(V20, None, MOE, TP2_EP, EAGER, SEVERAL),
     row(V20, None, L8, tp(2), GRAPHS, served(16)),
+    row(V20, None, L8, tp(2), GRAPHS, served(64)),
+    row(V20, None, MOE, DP2_EP, EAGER, served(8)),
     on_two_nodes(row(V20, None, L8, tp(4), EAGER, served(4))),
     row(V20, None, L70, tp(8), EAGER, served(4)),
     row(NEWEST, None, L8, tp(2), EAGER, ONE),
@@ -189,7 +198,13 @@ impl Row {
 
     /// The GPUs that each node needs.
     pub fn gpus_per_node(&self) -> u32 {
-        self.layout.tensor * self.layout.pipeline / self.nodes
+        self.layout.tensor * self.layout.pipeline * self.layout.data / self.nodes
+    }
+
+    /// Whether replicas are told to agree on their tokens on the CPU: simulated ranks do not exchange
+    /// data by NCCL, by which 0.11 agrees. 0.20 does so by itself.
+    pub fn agrees_on_the_cpu(&self) -> bool {
+        self.engine == V11 && self.layout.data > 1
     }
 }
 
@@ -199,6 +214,9 @@ impl fmt::Display for Layout {
             (tensor, 1) => write!(f, "tp{tensor}")?,
             (1, pipeline) => write!(f, "pp{pipeline}")?,
             (tensor, pipeline) => write!(f, "tp{tensor}pp{pipeline}")?,
+        }
+        if self.data > 1 {
+            write!(f, "dp{}", self.data)?;
         }
         f.write_str(if self.experts { "ep" } else { "" })
     }

@@ -1,5 +1,6 @@
 //! Runs a row under `nccltap rehearse`.
 
+use super::prediction::{self, trace_folder};
 use super::rows::{Layout, Row, Way};
 use super::verdict::{Verdict, truth};
 use crate::artifacts::built;
@@ -42,7 +43,7 @@ pub fn run(row: &Row, folder: &Path) -> (Verdict, Tally) {
         Ok((report, truth, resident)) => {
             let report = Tally::of_report(&report);
             let verdict = Verdict::of(row.name(), seconds, resident, &report, &truth);
-            (verdict, report)
+            (verdict.beside(prediction::check(row, folder)), report)
         }
         Err(why) => (Verdict::failed(row.name(), seconds, why), Tally::default()),
     }
@@ -73,8 +74,9 @@ impl<'a> Place<'a> {
     pub(super) fn new(folder: &'a Path) -> Result<Self, String> {
         let _ = fs::remove_dir_all(folder);
         let place = Self { folder };
-        fs::create_dir_all(place.counts())
-            .map_err(|error| format!("{}: {error}", folder.display()))?;
+        for inside in [place.counts(), trace_folder(folder)] {
+            fs::create_dir_all(inside).map_err(|error| format!("{}: {error}", folder.display()))?;
+        }
         Ok(place)
     }
 
@@ -186,10 +188,13 @@ fn free_port() -> Result<u16, String> {
 
 /// vLLM's server.
 fn vllm(row: &Row) -> Result<Vec<String>, String> {
-    let Layout { tensor, pipeline, .. } = row.layout;
+    let Layout { tensor, pipeline, data, .. } = row.layout;
     let mut command = words("vllm serve {model} --max-model-len 2048");
     command.extend(words(&format!("--tensor-parallel-size {tensor}")));
     command.extend(words(&format!("--pipeline-parallel-size {pipeline}")));
+    if data > 1 {
+        command.extend(words(&format!("--data-parallel-size {data}")));
+    }
     if row.layout.experts {
         command.push("--enable-expert-parallel".to_owned());
     }
@@ -227,8 +232,15 @@ fn rehearse(row: &Row, place: &Place, options: &[&str]) -> Command {
         .args(["--nodes", &row.nodes.to_string()])
         .args(["--gpus-per-node", &row.gpus_per_node().to_string(), "--report"])
         .arg(place.report());
+    // The engine's own log of its steps, from which `prediction` predicts.
+    command
+        .env("PYTHONPATH", script("trace"))
+        .env("VLLM_SCHEDULE_TRACE", trace_folder(place.folder));
     if let Some(version) = row.version {
         command.env("VLLM_USE_V1", if version { "1" } else { "0" });
+    }
+    if row.agrees_on_the_cpu() {
+        command.env("VLLM_DISABLE_NCCL_FOR_DP_SYNCHRONIZATION", "1");
     }
     command.args(options).arg("--");
     command

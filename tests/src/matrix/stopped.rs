@@ -15,7 +15,7 @@ const ROW: Row = Row {
     engine: "vllm==0.11.0",
     version: None,
     model: "llama-3.1-8b",
-    layout: Layout { tensor: 2, pipeline: 1, experts: false },
+    layout: Layout { tensor: 2, pipeline: 1, data: 1, experts: false },
     nodes: 1,
     graphs: false,
     custom: false,

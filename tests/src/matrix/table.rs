@@ -8,8 +8,9 @@ const END: &str = "<!-- end of matrix -->\n";
 
 /// A table in Markdown.
 pub fn markdown(verdicts: &[Verdict]) -> String {
-    let mut text = "| row | report against simulator | operations | processes | communicators | \
-                    time | resident |\n| --- | --- | ---: | ---: | ---: | ---: | ---: |\n"
+    let mut text = "| row | report against simulator | as predicted | operations | processes | \
+                    communicators | time | resident |\n\
+                    | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |\n"
         .to_owned();
     for verdict in verdicts {
         let Verdict { row, seconds, resident, operations, processes, communicators, .. } = verdict;
@@ -19,8 +20,9 @@ pub fn markdown(verdicts: &[Verdict]) -> String {
         };
         let _ = writeln!(
             text,
-            "| {row} | {outcome} | {operations} | {processes} | {communicators} | {seconds} s | \
-             {resident} |"
+            "| {row} | {outcome} | {} | {operations} | {processes} | {communicators} | {seconds} s | \
+             {resident} |",
+            verdict.prediction_in_words()
         );
     }
     text
@@ -48,6 +50,6 @@ mod tests {
     #[test]
     fn a_row_that_differs_says_how() {
         let verdict = Verdict::failed("r".to_owned(), 3, "no\nmore".to_owned());
-        assert!(markdown(&[verdict]).ends_with("| r | no | 0 | 0 | 0 | 3 s |  |\n"));
+        assert!(markdown(&[verdict]).ends_with("| r | no |  | 0 | 0 | 0 | 3 s |  |\n"));
     }
 }

@@ -1,5 +1,6 @@
 //! What came of a row.
 
+use super::prediction::Predicted;
 use crate::tally::{Counter, Tally};
 use nccltap_rehearsal::counts::Counts;
 use nccltap_rehearsal::graphs::Graphs;
@@ -24,6 +25,10 @@ pub struct Verdict {
     /// Every difference between the report and the simulator's account, or why the row did not
     /// come to its end. Empty when all is equal.
     pub differences: String,
+    /// The simulator's account beside what was predicted, or why there is no prediction; `None` of a
+    /// row that was not compared.
+    #[serde(default)]
+    pub prediction: Option<Result<Predicted, String>>,
 }
 
 impl Verdict {
@@ -37,6 +42,7 @@ impl Verdict {
             processes: 0,
             communicators: 0,
             differences: why,
+            prediction: None,
         }
     }
 
@@ -58,12 +64,32 @@ impl Verdict {
                 .collect::<BTreeSet<_>>()
                 .len(),
             differences,
+            prediction: None,
+        }
+    }
+
+    /// With what came of the comparison with the prediction.
+    pub fn beside(self, prediction: Result<Predicted, String>) -> Self {
+        Self { prediction: Some(prediction), ..self }
+    }
+
+    /// The same in a few words.
+    pub fn prediction_in_words(&self) -> String {
+        match &self.prediction {
+            None => String::new(),
+            Some(Ok(predicted)) => predicted.to_string(),
+            Some(Err(why)) => why.lines().next().unwrap_or_default().to_owned(),
         }
     }
 
     /// Whether the report was equal to the simulator's account.
     pub fn is_equal(&self) -> bool {
         self.differences.is_empty()
+    }
+
+    /// Whether nothing contradicts the prediction, if there is one.
+    pub fn is_as_predicted(&self) -> bool {
+        !matches!(&self.prediction, Some(Ok(predicted)) if predicted.equal < predicted.kinds)
     }
 }
 

@@ -1,46 +1,15 @@
 //! What a layer of experts sends where replicas share them: data and expert parallelism together.
 //!
-//! Read in vLLM 0.20 for its default `--all2all-backend allgather_reducescatter`, to which `naive` is
-//! mapped: every rank gets the tokens of all, computes its own experts, and the outputs are summed up
-//! and handed back (`all2all.py`, `AgRsAll2AllManager`; `fused_moe/prepare_finalize/naive_dp_ep.py`). So what is
-//! sent does not depend on which experts the tokens go to.
+//! Every rank gets the tokens of all, computes its own experts, and the outputs are summed up and handed
+//! back (`all2all.py`). So what is sent does not depend on which experts the tokens go to. Read in vLLM
+//! 0.11 (`fused_moe/layer.py`, `forward_impl`) and 0.20 (`fused_moe/prepare_finalize/naive_dp_ep.py`) for the default
+//! `allgather_reducescatter` (`AgRsAll2AllManager`), to which 0.20 maps `naive`, and for the `naive` of 0.11
+//! (`NaiveAll2AllManager`).
 
 use super::forward::Forward;
-use super::{Call, Part, Role, Schedule, replayed_at};
-use crate::model::{Deployment, Step};
+use super::{Call, Part, Role, Schedule};
+use crate::model::{Engine, Experts};
 use nccltap_proto::{Datatype, Operation};
-
-/// Replicas ask each other whether any has unfinished requests after so many passes
-/// (`v1/engine/core.py`, `_has_global_unfinished_reqs`).
-const PASSES_UNTIL_ASKED: usize = 32;
-
-/// How many passes all replicas make where the busiest has `steps` steps: up to the first question
-/// after it knows that its last request is done, which with asynchronous scheduling is one pass later
-/// (`step_with_batch_queue`).
-pub(super) fn passes(steps: usize) -> usize {
-    if steps == 0 { 0 } else { (steps + 1).next_multiple_of(PASSES_UNTIL_ASKED) }
-}
-
-/// How many tokens each replica has in a pass that they make together: all are padded to the largest if
-/// all are replayed from graphs, else each to its own size (`v1/worker/dp_utils.py`,
-/// `_synchronize_dp_ranks`). One without a step has one token (`execute_dummy_batch`).
-pub(super) fn tokens_together(deployment: &Deployment, steps: &[Option<&Step>]) -> Vec<u64> {
-    let graphs = deployment.graphs.as_ref();
-    let sizes: Vec<(u64, bool)> = steps
-        .iter()
-        .map(|step| {
-            let replayed = match step {
-                Some(step) => replayed_at(deployment, step),
-                None => graphs.and_then(|graphs| graphs.padded(1)),
-            };
-            let tokens = step.map_or(1, Step::tokens);
-            (replayed.unwrap_or(tokens), replayed.is_some())
-        })
-        .collect();
-    let largest = sizes.iter().map(|(tokens, _)| *tokens).max().unwrap_or(0);
-    let all_replayed = sizes.iter().all(|(_, replayed)| *replayed);
-    sizes.iter().map(|(tokens, _)| if all_replayed { largest } else { *tokens }).collect()
-}
 
 impl Forward<'_> {
     /// How many layers have experts that are shared with other replicas.
@@ -68,10 +37,10 @@ impl Forward<'_> {
         let own = share(self.tokens());
         let ranks = self.ranks(stage, Part::Every);
         let role = if layout.tensor == 1 { Role::DataParallel } else { Role::ExpertParallel };
-        let mut add = |operation, whole: Operation, datatype, tokens: u64, width: u64| {
+        let mut add = |operation, datatype, tokens: u64, width: u64| {
             let elements = tokens * width;
-            let rows =
-                if whole == Operation::AllGather { tokens * sizes.len() as u64 } else { tokens };
+            let gathered = operation == Operation::AllGather;
+            let rows = if gathered { tokens * sizes.len() as u64 } else { tokens };
             let call = Call {
                 role,
                 group: sizes.len() as u32,
@@ -84,28 +53,35 @@ impl Forward<'_> {
         let hidden = model.hidden_size;
         let activations = model.activations;
         let alike = sizes.iter().all(|size| *size == own);
-        // The hidden states, and of each expert that a token goes to its weight and number.
-        for (datatype, width) in [
-            (activations, hidden),
-            (Datatype::Float32, experts.per_token),
-            (Datatype::Int32, experts.per_token),
-        ] {
+        let mut dispatched = vec![(activations, hidden)];
+        dispatched.extend(self.routing(experts));
+        if self.deployment.naive_all_to_all {
+            // Each rank's part of each tensor, and the sum of all outputs at every rank.
+            for (datatype, width) in dispatched {
+                for size in &sizes {
+                    add(Operation::Broadcast, datatype, *size, width);
+                }
+            }
+            add(Operation::AllReduce, activations, sizes.iter().sum(), hidden);
+            return;
+        }
+        for (datatype, width) in dispatched {
             match alike {
-                true => add(Operation::AllGather, Operation::AllGather, datatype, own, width),
+                true => add(Operation::AllGather, datatype, own, width),
                 // Where ranks have different numbers of tokens, each is the root of a broadcast
                 // (`pynccl.py`, `all_gatherv`).
-                false => sizes.iter().for_each(|size| {
-                    add(Operation::Broadcast, Operation::Broadcast, datatype, *size, width);
-                }),
+                false => {
+                    sizes.iter().for_each(|size| add(Operation::Broadcast, datatype, *size, width));
+                }
             }
         }
-        match alike {
-            true => {
-                add(Operation::ReduceScatter, Operation::ReduceScatter, activations, own, hidden)
+        // 0.11 takes the way for different numbers also where they are alike (`cuda_communicator.py`,
+        // `reduce_scatterv`).
+        match alike && self.deployment.engine != Engine::V1Release0_11 {
+            true => add(Operation::ReduceScatter, activations, own, hidden),
+            false => {
+                sizes.iter().for_each(|size| add(Operation::Reduce, activations, *size, hidden))
             }
-            false => sizes.iter().for_each(|size| {
-                add(Operation::Reduce, Operation::Reduce, activations, *size, hidden);
-            }),
         }
         if layout.tensor > 1 {
             let call = self.tensor_parallel(
@@ -116,12 +92,20 @@ impl Forward<'_> {
             schedule.add(ranks, call, layers);
         }
     }
+
+    /// What says which experts a token goes to, as (type, elements per token): 0.11 sends the
+    /// router's logits of all experts, 0.20 the weight and the number of each that was chosen.
+    fn routing(&self, experts: &Experts) -> Vec<(Datatype, u64)> {
+        match self.deployment.engine {
+            Engine::V1Release0_11 => vec![(self.deployment.model.activations, experts.count)],
+            _ => vec![(Datatype::Float32, experts.per_token), (Datatype::Int32, experts.per_token)],
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::model::{Engine, Layout, Model, Prediction, Request, Row, Settings};
+    use crate::model::{Deployment, Engine, Layout, Model, Prediction, Request, Row, Settings};
     use crate::outputs::rows::View;
 
     /// Four layers, of which the second is dense.
@@ -131,19 +115,18 @@ mod tests {
         "moe_intermediate_size": 128, "num_experts": 8, "num_experts_per_tok": 2,
         "mlp_only_layers": [1], "max_position_embeddings": 40960, "torch_dtype": "bfloat16"}"#;
 
-    fn deployment(tensor: u32, cuda_graphs: bool) -> Deployment {
+    fn deployment(engine: Engine, tensor: u32) -> Deployment {
         let model = Model::from_config("experts", CONFIG).unwrap();
         let layout = Layout { data: 2, expert_parallel: true, ..Layout::new(tensor, 1) };
-        let settings = Settings {
-            engine: Engine::V1Release0_20,
-            cuda_graphs,
-            max_model_len: Some(2048),
-            ..Settings::PAPER
-        };
+        let settings = Settings { engine, max_model_len: Some(2048), ..Settings::PAPER };
         Deployment::new(model, layout, settings).unwrap()
     }
 
     fn rows(tensor: u32, requests: &[(u64, u64)]) -> Vec<Row> {
+        rows_of(deployment(Engine::V1Release0_20, tensor), requests)
+    }
+
+    fn rows_of(deployment: Deployment, requests: &[(u64, u64)]) -> Vec<Row> {
         let request = |(prompt, output): &(u64, u64)| Request {
             prompt: *prompt,
             output: *output,
@@ -151,9 +134,7 @@ mod tests {
             arrives: 0,
         };
         let requests: Vec<_> = requests.iter().map(request).collect();
-        Prediction::of_requests(deployment(tensor, false), &requests)
-            .unwrap()
-            .rows(View::Operations)
+        Prediction::of_requests(deployment, &requests).unwrap().rows(View::Operations)
     }
 
     /// Counts of an operation with so many elements at rank 0, in a phase.
@@ -189,6 +170,26 @@ mod tests {
     }
 
     #[test]
+    fn release_0_11_gathers_the_logits_of_the_router_and_reduces_to_each_rank() {
+        let rows = rows_of(deployment(Engine::V1Release0_11, 1), &[(64, 2), (64, 2)]);
+        assert_eq!(count(&rows, "prefill", "AllGather", 64 * 256), 3, "hidden states");
+        assert_eq!(count(&rows, "prefill", "AllGather", 64 * 8), 3, "a logit per expert");
+        assert_eq!(count(&rows, "prefill", "Reduce", 64 * 256), 6, "though they are alike");
+        assert_eq!(count(&rows, "prefill", "ReduceScatter", 64 * 256), 0);
+    }
+
+    #[test]
+    fn the_naive_backend_of_release_0_11_broadcasts_and_sums_up_everything() {
+        let naive = Deployment { naive_all_to_all: true, ..deployment(Engine::V1Release0_11, 1) };
+        let rows = rows_of(naive, &[(64, 1), (10, 1)]);
+        for tokens in [64, 10] {
+            assert_eq!(count(&rows, "prefill", "Broadcast", tokens * 256), 3);
+            assert_eq!(count(&rows, "prefill", "Broadcast", tokens * 8), 3);
+        }
+        assert_eq!(count(&rows, "prefill", "AllReduce", 74 * 256), 3);
+    }
+
+    #[test]
     fn tensor_parallel_ranks_have_a_share_of_the_tokens_each() {
         let rows = rows(2, &[(63, 1), (63, 1)]);
         // The experts' gather of 32 tokens by each of four ranks, and the one behind it in pairs.
@@ -201,22 +202,6 @@ mod tests {
         assert_eq!((of_group(4), of_group(2)), (3, 3));
         // Embedding, four attentions and the one dense layer.
         assert_eq!(count(&rows, "prefill", "AllReduce", 63 * 256), 6);
-    }
-
-    #[test]
-    fn all_are_padded_to_the_largest_only_if_all_are_replayed() {
-        let step = |tokens: usize| Step { decodes: vec![9; tokens], ..Step::default() };
-        let (few, more, many) = (step(3), step(17), step(1000));
-        let graphs = deployment(1, true);
-        assert_eq!(tokens_together(&graphs, &[Some(&few), Some(&more)]), [24, 24]);
-        assert_eq!(tokens_together(&graphs, &[Some(&few), None]), [4, 4]);
-        assert_eq!(tokens_together(&graphs, &[Some(&few), Some(&many)]), [4, 1000]);
-        assert_eq!(tokens_together(&deployment(1, false), &[Some(&few), None]), [3, 1]);
-    }
-
-    #[test]
-    fn passes_end_at_the_first_question_behind_the_last_step() {
-        assert_eq!([0, 1, 31, 32, 33].map(passes), [0, 32, 32, 64, 64]);
     }
 
     #[test]

@@ -73,14 +73,29 @@ impl Forward<'_> {
         let layers = layers.get(stage as usize).copied().unwrap_or(0);
         // Experts that are shared with other replicas sum their output up by themselves.
         let count = ALL_REDUCES_PER_LAYER * layers - shared + u64::from(stage == 0);
-        let hidden = self.deployment.model.hidden_size;
-        let elements = self.tokens() * hidden;
-        let mut call =
-            self.tensor_parallel(Operation::AllReduce, elements, vec![self.tokens(), hidden]);
+        let (ranks, hidden) = (self.ranks(stage, Part::Every), self.deployment.model.hidden_size);
+        let tokens = self.tokens();
+        if self.deployment.sequence_parallel_from.is_some_and(|from| tokens >= from) {
+            let share = tokens.div_ceil(layout.tensor.into());
+            for (operation, rows) in
+                [(Operation::ReduceScatter, share), (Operation::AllGather, tokens)]
+            {
+                let call = self.tensor_parallel(operation, share * hidden, vec![rows, hidden]);
+                schedule.add(ranks, call, count * times);
+            }
+            return;
+        }
+        schedule.add(ranks, self.all_reduce(tokens, hidden), count * times);
+    }
+
+    /// An all-reduce of activations, `hidden` wide, by the way that it takes.
+    pub(super) fn all_reduce(&self, tokens: u64, hidden: u64) -> Call {
+        let shape = vec![tokens, hidden];
+        let mut call = self.tensor_parallel(Operation::AllReduce, tokens * hidden, shape);
         if self.deployment.custom_all_reduce && custom_all_reduce_takes(&call) {
             call.path = Path::CustomAllReduce;
         }
-        schedule.add(self.ranks(stage, Part::Every), call, count * times);
+        call
     }
 
     /// What a tensor-parallel rank sends of each boundary tensor: its slice, where the group divides
@@ -128,17 +143,28 @@ impl Forward<'_> {
     /// (`LogitsProcessor._gather_logits`). PyTorch makes a gather of a Send by each rank but the
     /// root, and a Recv from each of them by the root (`torch/csrc/cuda/nccl.cpp`).
     pub(super) fn logits(&self, schedule: &mut Schedule, rows: u64) {
+        self.logits_of(schedule, rows, self.deployment.model.vocab_size, 1);
+    }
+
+    /// The same of a head with any number of rows, `times` over.
+    pub(super) fn logits_of(
+        &self,
+        schedule: &mut Schedule,
+        rows: u64,
+        vocabulary: u64,
+        times: u64,
+    ) {
         let ranks = self.deployment.layout.tensor;
         if ranks == 1 {
             return;
         }
-        let vocabulary = padded_vocabulary(self.deployment.model.vocab_size);
+        let vocabulary = padded_vocabulary(vocabulary);
         let slice = vocabulary / u64::from(ranks);
         let stage = self.last_stage();
         if !self.deployment.engine.gathers_logits() {
             let shape = vec![rows, vocabulary];
             let call = self.tensor_parallel(Operation::AllGather, rows * slice, shape);
-            schedule.add(self.ranks(stage, Part::Every), call, 1);
+            schedule.add(self.ranks(stage, Part::Every), call, times);
             return;
         }
         let shape = if rows == 1 { vec![slice] } else { vec![rows, slice] };
@@ -150,7 +176,7 @@ impl Forward<'_> {
                 collective: Operation::Gather,
                 ..self.tensor_parallel(operation, rows * slice, shape.clone())
             };
-            schedule.add(self.ranks(stage, part), call, count);
+            schedule.add(self.ranks(stage, part), call, count * times);
         }
     }
 

@@ -1,13 +1,17 @@
 //! Every operation that an engine gives to NCCL, rank by rank.
 //!
 //! - [`forward`]: what one pass through the model sends;
+//! - [`replicas`]: passes that the replicas of data parallelism make together;
 //! - [`experts`]: what the experts of a layer send, where replicas share them;
+//! - [`drafts`]: passes of a draft model behind each step;
 //! - [`metadata`]: what V0 broadcasts before each step;
 //! - [`startup`]: what happens before the first request.
 
+mod drafts;
 mod experts;
 mod forward;
 mod metadata;
+mod replicas;
 mod startup;
 
 use super::{Deployment, Engine, Layout, Phase, Place, Refusal, Request, Step, scheduler};
@@ -133,16 +137,27 @@ impl Schedule {
             requests.iter().copied().skip(replica).step_by(replicas).collect()
         };
         let steps = (0..replicas).map(|replica| scheduler::steps(deployment, &share(replica)));
-        let steps: Vec<Vec<Step>> = steps.collect::<Result<_, _>>()?;
+        let mut steps: Vec<Vec<Step>> = steps.collect::<Result<_, _>>()?;
+        if deployment.replicas_step_together() {
+            let longest = steps.iter().map(Vec::len).max().unwrap_or(0);
+            let passes = replicas::passes(deployment.engine, longest);
+            steps.iter_mut().for_each(|steps| steps.resize(passes, Step::default()));
+        }
+        Ok(Self::of_replicas(deployment, &steps))
+    }
+
+    /// The schedule of all replicas for the steps of each, start-up included. Of those that make every
+    /// pass together, the nth steps are one pass; a step without a request is that of an idle one.
+    pub fn of_replicas(deployment: &Deployment, steps: &[Vec<Step>]) -> Self {
         let mut schedule = Self::default();
-        if deployment.replicas_share_experts() {
-            schedule.serve_together(deployment, &steps);
+        if deployment.replicas_step_together() {
+            schedule.serve_together(deployment, steps);
         } else {
             for (replica, steps) in steps.iter().enumerate() {
                 schedule.serve(deployment, replica as u32, steps);
             }
         }
-        Ok(schedule)
+        schedule
     }
 
     /// The schedule of one replica for `steps`, start-up included.
@@ -154,32 +169,24 @@ impl Schedule {
 
     fn serve(&mut self, deployment: &Deployment, replica: u32, steps: &[Step]) {
         startup::start(self, deployment, replica);
-        for step in steps {
-            let tokens = replayed_at(deployment, step).unwrap_or(step.tokens());
+        for step in steps.iter().filter(|step| step.phase() != Phase::Idle) {
+            let tokens = replayed_at(deployment, step).unwrap_or_else(|| padded(deployment, step));
             self.step(deployment, replica, step, &[tokens]);
         }
     }
 
-    /// Replicas that share experts make every pass together; one that has nothing to do makes a pass of
-    /// one token.
+    /// Replicas that make every pass together; one that has nothing to do makes a pass of one token.
     fn serve_together(&mut self, deployment: &Deployment, steps: &[Vec<Step>]) {
         for replica in 0..deployment.layout.data {
             startup::start(self, deployment, replica);
         }
-        let passes = experts::passes(steps.iter().map(Vec::len).max().unwrap_or(0));
-        for pass in 0..passes {
-            let here: Vec<Option<&Step>> = steps.iter().map(|steps| steps.get(pass)).collect();
-            let tokens = experts::tokens_together(deployment, &here);
+        let idle = Step::default();
+        for pass in 0..steps.iter().map(Vec::len).max().unwrap_or(0) {
+            let here: Vec<&Step> =
+                steps.iter().map(|steps| steps.get(pass).unwrap_or(&idle)).collect();
+            let tokens = replicas::tokens_together(deployment, &here);
             for (replica, step) in here.into_iter().enumerate() {
-                let replica = replica as u32;
-                match step {
-                    Some(step) => self.step(deployment, replica, step, &tokens),
-                    None => {
-                        let phase = Phase::Idle;
-                        let forward = Forward { deployment, replica, phase, replicas: &tokens };
-                        forward.layers(self, 0, 1);
-                    }
-                }
+                self.step(deployment, replica as u32, step, &tokens);
             }
         }
     }
@@ -196,11 +203,16 @@ impl Schedule {
             metadata::broadcast(self, &forward, step, replayed_at(deployment, step));
         }
         for stage in 0..deployment.layout.pipeline {
+            forward.agree(self, stage, 1);
             forward.receive(self, stage);
             forward.layers(self, stage, 1);
             forward.send(self, stage);
         }
+        if forward.phase == Phase::Idle {
+            return;
+        }
         forward.logits(self, rows);
+        forward.draft(self, step.sequences());
         let samples = step.sampled() > 0;
         if deployment.engine.broadcasts_sampled_tokens() && samples {
             forward.sampled_tokens(self, step.sequences());
@@ -232,6 +244,15 @@ fn replayed_at(deployment: &Deployment, step: &Step) -> Option<u64> {
         }
     }
     graphs.padded(step.tokens())
+}
+
+/// Tokens of a step that is not replayed: with sequence parallelism all ranks get as many
+/// (`v1/worker/gpu_model_runner.py`, `_pad_for_sequence_parallelism`).
+fn padded(deployment: &Deployment, step: &Step) -> u64 {
+    match deployment.sequence_parallel_from {
+        Some(_) => step.tokens().next_multiple_of(u64::from(deployment.layout.tensor)),
+        None => step.tokens(),
+    }
 }
 
 impl Engine {

@@ -20,7 +20,7 @@ const TRIED_BEFORE: usize = 2;
 pub(super) fn start(schedule: &mut Schedule, deployment: &Deployment, replica: u32) {
     let layout = deployment.layout;
     // All replicas start alike.
-    let replicas = if deployment.replicas_share_experts() { layout.data as usize } else { 1 };
+    let replicas = if deployment.replicas_step_together() { layout.data as usize } else { 1 };
     let tokens = |tokens| vec![tokens; replicas];
     fn forward<'a>(deployment: &'a Deployment, replica: u32, tokens: &'a [u64]) -> Forward<'a> {
         Forward { deployment, replica, phase: Phase::Startup, replicas: tokens }
@@ -34,15 +34,21 @@ pub(super) fn start(schedule: &mut Schedule, deployment: &Deployment, replica: u
     let most = tokens(deployment.max_num_batched_tokens);
     let profile = forward(deployment, replica, &most);
     for stage in 0..layout.pipeline {
+        profile.agree(schedule, stage, 1);
         profile.layers(schedule, stage, 1);
     }
+    profile.draft_without_requests(schedule);
     let sequences = deployment.max_num_seqs.min(deployment.max_num_batched_tokens);
     profile.logits(schedule, sequences);
-    // What is captured is not sent; the passes before each capture are.
+    // What is captured is not sent; the passes before each capture are, and before every capture
+    // replicas agree on its size.
     for (size, times) in warm_ups(deployment) {
         let size = tokens(size);
         for stage in 0..layout.pipeline {
-            forward(deployment, replica, &size).layers(schedule, stage, times);
+            let warm_up = forward(deployment, replica, &size);
+            // Each is captured as often as it is run before.
+            warm_up.agree(schedule, stage, 2 * times);
+            warm_up.layers(schedule, stage, times);
         }
     }
     // The last stage of V1 tries the sampler with as many sequences as there may be
@@ -51,7 +57,9 @@ pub(super) fn start(schedule: &mut Schedule, deployment: &Deployment, replica: u
     if !matches!(deployment.engine, Engine::V0 | Engine::V1Release0_32) {
         let tokens = tokens(sequences);
         let sampler = forward(deployment, replica, &tokens);
+        sampler.agree(schedule, sampler.last_stage(), 1);
         sampler.layers(schedule, sampler.last_stage(), 1);
+        sampler.draft_without_requests(schedule);
         sampler.logits(schedule, sequences);
     }
 }
@@ -78,7 +86,9 @@ fn warm_ups(deployment: &Deployment) -> BTreeMap<u64, u64> {
             run(&whole, 1);
         }
         Engine::V1Release0_20 | Engine::V1Release0_32 => {
-            for sizes in [&graphs.sizes, &whole] {
+            let kinds =
+                if graphs.whole_alone { vec![&graphs.sizes] } else { vec![&graphs.sizes, &whole] };
+            for sizes in kinds {
                 run(sizes, 1);
                 run(&largest(sizes), 1);
             }
@@ -97,7 +107,7 @@ fn first_use(schedule: &mut Schedule, forward: &Forward<'_>, stage: u32) {
         Engine::V1Release0_11 => true,
         Engine::V1Release0_20 | Engine::V1Release0_32 => forward.deployment.model.experts.is_some(),
     };
-    let data = if forward.deployment.replicas_share_experts() { layout.data } else { 1 };
+    let data = if forward.deployment.replicas_step_together() { layout.data } else { 1 };
     for (role, group) in [
         (Role::TensorParallel, layout.tensor),
         (Role::PipelineParallel, layout.pipeline),

@@ -344,9 +344,10 @@ fn v1_of_release_0_20_tells_all_stages_what_was_sampled() {
 
 #[test]
 fn every_guess_of_an_n_gram_is_computed_and_has_its_row_of_logits() {
-    let settings = Settings { ngrams: true, ..V1 };
+    let settings = Settings { speculation: Some(crate::model::Speculation::Ngrams), ..V1 };
     let step = Step { decodes: vec![9, 9], drafts: 3, ..Step::default() };
-    let prediction = Prediction::of_steps(deployment("llama-3.1-8b", 2, 1, settings), &[step]);
+    let prediction =
+        Prediction::of_steps(deployment("llama-3.1-8b", 2, 1, settings), &[vec![step]]);
     let prediction = prediction.unwrap();
     assert_eq!(rows(&prediction, "AllReduce"), [(0, "decode", vec![5, 4096], 65)]);
     assert_eq!(rows(&prediction, "AllGather"), [(0, "decode", vec![5, 128_256], 1)]);

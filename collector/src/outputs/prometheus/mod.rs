@@ -1,29 +1,35 @@
 //! `/metrics`: computed from the ledgers when somebody asks.
 //!
-//! [`table`] declares each metric once; [`samples`] computes them; here they are written in the
-//! OpenMetrics text format. Where a model is named, [`expected`] says what each engine step must do.
+//! [`table`] declares each metric once; [`samples`] computes them, with what [`continuity`] knows of the scrapes
+//! before; here they are written in the [`format`](Format) that the client wants. Where a model is named,
+//! [`expected`] says what each engine step must do.
 
+pub mod continuity;
 pub mod expected;
-mod prediction;
+mod format;
+mod native;
+pub(super) mod prediction;
 pub mod samples;
 pub mod table;
 
 use crate::collector::Collector;
 use crate::ledger::{DURATION_BUCKETS, Durations, SIZE_BUCKETS, Sizes};
+use continuity::Continuity;
 use expected::Expected;
+pub use format::Format;
 use parking_lot::Mutex;
+use prometheus_client::encoding::prometheus_protobuf::EncodeError;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, LabelSetEncoder, MetricEncoder, NoLabelSet,
 };
+use prometheus_client::encoding::{prometheus_protobuf, text};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::Registry;
-use samples::{Admitted, Value};
+use prometheus_client::registry::{Registry, Unit};
+use samples::Value;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 use table::{Kind, Label, Metric};
-
-/// Media type of what [`Exposition::text`] writes.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Writes a collector's metrics.
 #[derive(Debug)]
@@ -40,16 +46,23 @@ impl Exposition {
     /// Metrics of `collector`, held against what is `expected` of a named model.
     pub fn against(collector: Arc<Collector>, expected: Option<Expected>) -> Self {
         let mut registry = Registry::default();
-        let scrape = Scrape { collector, expected, admitted: Mutex::default() };
+        let scrape = Scrape { collector, expected, continuity: Mutex::default() };
         registry.register_collector(Box::new(scrape));
         Self { registry }
     }
 
     /// The metrics as they are now.
-    pub fn text(&self) -> Result<String, fmt::Error> {
+    pub fn write(&self, format: Format) -> Result<Vec<u8>, EncodeError> {
+        if format == Format::Protobuf {
+            return prometheus_protobuf::encode_to_vec(&self.registry);
+        }
         let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        Ok(text)
+        text::encode(&mut text, &self.registry)?;
+        Ok(match format {
+            Format::Text => format::plain(&text),
+            Format::OpenMetrics | Format::Protobuf => text,
+        }
+        .into_bytes())
     }
 }
 
@@ -57,20 +70,27 @@ impl Exposition {
 struct Scrape {
     collector: Arc<Collector>,
     expected: Option<Expected>,
-    admitted: Mutex<Admitted>,
+    continuity: Mutex<Continuity>,
 }
 
 impl prometheus_client::collector::Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let samples =
-            samples::samples(&self.collector, &mut self.admitted.lock(), self.expected.as_ref());
+        let samples = samples::samples(
+            &self.collector,
+            &mut self.continuity.lock(),
+            self.expected.as_ref(),
+            Instant::now(),
+        );
         for metric in Metric::ALL {
             let kind = match metric.kind() {
                 Kind::Counter => MetricType::Counter,
                 Kind::Gauge => MetricType::Gauge,
                 Kind::Histogram => MetricType::Histogram,
             };
-            let mut family = encoder.encode_descriptor(metric.name(), metric.help(), None, kind)?;
+            // The library puts the unit behind the name.
+            let unit = metric.unit().map(|unit| Unit::Other(unit.to_owned()));
+            let name = metric.name_without_unit();
+            let mut family = encoder.encode_descriptor(name, metric.help(), unit.as_ref(), kind)?;
             for (values, value) in samples.of(*metric) {
                 let labels = Labels { labels: metric.labels(), values };
                 match values.is_empty() {
@@ -99,7 +119,14 @@ fn encode(encoder: &mut MetricEncoder<'_>, value: &Value) -> Result<(), fmt::Err
                 .map(|at| (Sizes::upper_bound(at).unwrap_or(f64::INFINITY), all.buckets[at]))
                 .collect();
             let bytes = all.sum_bytes as f64;
-            encoder.encode_histogram::<NoLabelSet>(bytes, all.count(), &buckets, None)
+            let native = native::of_sizes(all);
+            encoder.encode_histogram_with_native::<NoLabelSet>(
+                bytes,
+                all.count(),
+                &buckets,
+                None,
+                native.borrowed(),
+            )
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::expected::{Expected, PerStep};
 use super::samples::Samples;
 use super::table::Metric;
-use crate::groups::Groups;
+use crate::groups::{Coordinates, Groups};
 use crate::model;
 use crate::process::Process;
 use crate::steps::Phase;
@@ -17,6 +17,39 @@ const COMPARED: [(Phase, model::Phase); 3] = [
     (Phase::Mixed, model::Phase::Mixed),
 ];
 
+/// Operations of one phase and kind that a rank did, and those that its steps should have had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::outputs) struct Compared {
+    pub(in crate::outputs) phase: Phase,
+    pub(in crate::outputs) operation: Operation,
+    pub(in crate::outputs) seen: u64,
+    pub(in crate::outputs) predicted: u64,
+}
+
+/// What a rank at `place` did, and what its `steps` of each phase should have done.
+pub(in crate::outputs) fn compared(
+    place: Coordinates,
+    seen: &BTreeMap<(Phase, Operation), u64>,
+    steps: impl Fn(Phase) -> u64,
+    expected: &Expected,
+) -> Vec<Compared> {
+    let mut all = Vec::new();
+    for (phase, predicted_phase) in COMPARED {
+        let steps = steps(phase);
+        for operation in Operation::ALL {
+            let at = (place.stage, place.tensor);
+            let per_step = expected.per_step(at, predicted_phase, operation);
+            let PerStep::Exactly(per_step) = per_step else { continue };
+            let seen = seen.get(&(phase, operation)).copied().unwrap_or(0);
+            let predicted = steps.saturating_mul(per_step);
+            if seen > 0 || predicted > 0 {
+                all.push(Compared { phase, operation, seen, predicted });
+            }
+        }
+    }
+    all
+}
+
 /// Counts what `process` did and what its steps should have done, if its place in the layout is known.
 pub(super) fn compare(
     samples: &mut Samples,
@@ -29,30 +62,22 @@ pub(super) fn compare(
     for entry in process.ledger().entries() {
         *seen.entry((entry.key.label.phase, entry.key.operation)).or_default() += entry.count;
     }
-    for (phase, predicted_phase) in COMPARED {
+    let steps = |phase| {
         let counts = process.steps().counts().iter();
-        let steps: u64 = counts.filter(|(l, _)| l.phase == phase).map(|(_, c)| c.steps).sum();
-        for operation in Operation::ALL {
-            let at = (place.stage, place.tensor);
-            let per_step = expected.per_step(at, predicted_phase, operation);
-            let PerStep::Exactly(per_step) = per_step else { continue };
-            let seen = seen.get(&(phase, operation)).copied().unwrap_or(0);
-            let predicted = steps.saturating_mul(per_step);
-            if seen == 0 && predicted == 0 {
-                continue;
-            }
-            let facts = process.facts();
-            let labels = vec![
-                facts.job.clone(),
-                facts.host.clone(),
-                place.stage.to_string(),
-                place.tensor.to_string(),
-                phase.name().to_owned(),
-                operation.name().to_owned(),
-            ];
-            samples.count(Metric::ComparedOperations, labels.clone(), seen);
-            samples.count(Metric::PredictedOperations, labels, predicted);
-        }
+        counts.filter(|(label, _)| label.phase == phase).map(|(_, count)| count.steps).sum()
+    };
+    let facts = process.facts();
+    for Compared { phase, operation, seen, predicted } in compared(place, &seen, steps, expected) {
+        let labels = vec![
+            facts.job.clone(),
+            facts.host.clone(),
+            place.stage.to_string(),
+            place.tensor.to_string(),
+            phase.name().to_owned(),
+            operation.name().to_owned(),
+        ];
+        samples.count(Metric::ComparedOperations, labels.clone(), seen);
+        samples.count(Metric::PredictedOperations, labels, predicted);
     }
 }
 

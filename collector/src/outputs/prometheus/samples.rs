@@ -1,5 +1,6 @@
 //! From ledgers to samples, at the moment of a scrape.
 
+use super::continuity::{Admitted, Combination, Continuity, SERIES, Standing};
 use super::expected::Expected;
 use super::prediction;
 use super::table::Metric;
@@ -9,13 +10,11 @@ use crate::ledger::bytes::{bus_bytes, message_bytes};
 use crate::ledger::{Durations, Elements, Key, Series, Sizes};
 use crate::outputs::processes::result_of;
 use crate::outputs::rows::{Place, groups};
-use crate::process::{Accounting, Life, Process};
+use crate::process::{Accounting, Identity, Life, Process};
 use crate::steps::{Phase, Source};
 use nccltap_proto::Datatype;
-use std::collections::{BTreeMap, HashSet};
-
-/// Combinations of labels of operations that have series of their own.
-pub const SERIES: usize = 4096;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 /// Job, host and kind of trouble: combinations that have series of their own.
 const FAULT_SERIES: usize = 4096;
@@ -39,18 +38,6 @@ pub enum Value {
 /// All samples, by metric and labels.
 #[derive(Debug, Default)]
 pub struct Samples(BTreeMap<Metric, BTreeMap<Values, Value>>);
-
-/// Combinations of labels that have been given series of their own. What is once admitted stays:
-/// a counter must never fall because another process came.
-#[derive(Debug, Default)]
-pub struct Admitted(HashSet<[String; 8]>);
-
-impl Admitted {
-    /// Whether operations of this series have been given series of their own.
-    fn has(&self, who: Who<'_>, place: &[String; 2], series: &Series) -> bool {
-        self.0.contains(&full_labels(who, place.clone(), series))
-    }
-}
 
 impl Samples {
     /// The samples of a metric, in order of their labels.
@@ -88,46 +75,104 @@ impl Samples {
         debug_assert_eq!(labels.len(), metric.labels().len(), "{}", metric.name());
         self.0.entry(metric).or_default().entry(labels).or_insert_with(new)
     }
+
+    /// How many there are, whatever the metric: a histogram counts as one.
+    pub fn len(&self) -> usize {
+        self.0.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Leaves what only grows.
+    pub(super) fn drop_levels(&mut self) {
+        for of_metric in self.0.values_mut() {
+            of_metric.retain(|_, value| !matches!(value, Value::Level(_)));
+        }
+    }
+
+    /// Leaves what `other` has too.
+    pub(super) fn keep_only_series_of(&mut self, other: &Self) {
+        self.0.retain(|metric, samples| {
+            let others = other.0.get(metric);
+            samples.retain(|labels, _| others.is_some_and(|others| others.contains_key(labels)));
+            !samples.is_empty()
+        });
+    }
+
+    /// Adds the counts of `other`.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (metric, samples) in &other.0 {
+            for (labels, value) in samples {
+                let mine = self.0.entry(*metric).or_default();
+                match mine.get_mut(labels) {
+                    Some(mine) => mine.add(value),
+                    None => drop(mine.insert(labels.clone(), value.clone())),
+                }
+            }
+        }
+    }
 }
 
-/// Everything there is to expose, held against what is `expected` of a named model.
+impl Value {
+    fn add(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Count(mine), Self::Count(more)) => *mine = mine.saturating_add(*more),
+            (Self::Durations(mine), Self::Durations(more)) => mine.merge(more),
+            (Self::Sizes(mine), Self::Sizes(more)) => mine.merge(more),
+            // Levels are not summed over time.
+            _ => {}
+        }
+    }
+}
+
+/// Everything there is to expose at `now`, held against what is `expected` of a named model.
 pub fn samples(
     collector: &Collector,
-    admitted: &mut Admitted,
+    continuity: &mut Continuity,
     expected: Option<&Expected>,
+    now: Instant,
 ) -> Samples {
     let mut samples = Samples::default();
-    let mut folded = HashSet::new();
     for state in ["connected", "disconnected", "ended", "recovered", "departed"] {
         samples.level(Metric::Processes, vec![state.to_owned()], |level| level);
     }
     samples.level(Metric::AccountingErrors, vec![], |level| level);
     let groups = groups(collector);
-    for (hash, group) in groups.all() {
-        let Some((role, confidence)) = group.purpose else { continue };
-        let labels = [plain_name(*hash), group.name.clone()].into_iter();
-        let labels = labels.chain([role.name(), confidence.name()].map(str::to_owned));
-        samples.level(Metric::GroupInfo, labels.collect(), |_| 1.0);
-    }
     let mut doubt = BTreeMap::new();
+    let mut known = BTreeSet::new();
+    let mut shown = BTreeSet::new();
     for followed in collector.followed() {
         let process = followed.lock();
+        let identity = process.identity();
         let state = state(&followed, &process);
         samples.level(Metric::Processes, vec![state.to_owned()], |level| level + 1.0);
         let who = Who { job: &process.facts().job, host: &process.facts().host };
-        operations(&mut samples, who, &process, admitted, &mut folded);
-        steps(&mut samples, who, &process, &groups);
-        weighted(&mut samples, who, &process, admitted);
-        note_doubt(&mut doubt, &process);
-        in_flight(&mut samples, who, &process);
-        graphs(&mut samples, who, &process);
+        // Calls made are accounted for as long as there is a collector, see `departed` below.
         records(&mut samples, who, &process.accounting());
-        trouble(&mut samples, who, &process);
-        if let Some(expected) = expected {
-            prediction::compare(&mut samples, &process, &groups, expected);
+        known.insert(identity.clone());
+        match continuity.standing(&identity, state == "connected", now) {
+            Standing::Shown => {
+                let admitted = &mut continuity.admitted;
+                of_process(&mut samples, &process, &groups, admitted, expected);
+                note_doubt(&mut doubt, &process);
+                shown.insert(identity);
+            }
+            Standing::Retiring => {
+                let mut counted = Samples::default();
+                let admitted = &mut continuity.admitted;
+                of_process(&mut counted, &process, &groups, admitted, expected);
+                continuity.retire(identity, counted);
+            }
+            Standing::Retired => {}
         }
     }
+    samples.level(Metric::SeriesFolded, vec![], |_| continuity.admitted.folded() as f64);
+    continuity.complete(&mut samples, |identity| known.contains(identity));
     prediction::ratios(&mut samples);
+    group_info(&mut samples, &groups, &shown);
     for ((job, host), (unknown, all)) in doubt {
         let share = unknown as f64 / all as f64;
         samples.level(Metric::PhaseUnknownRatio, vec![job, host], |_| share);
@@ -145,8 +190,46 @@ pub fn samples(
         let stopped = f64::from(u8::from(recording.stopped.is_some()));
         samples.level(Metric::RecordingStopped, vec![], |_| stopped);
     }
-    samples.level(Metric::SeriesFolded, vec![], |_| folded.len() as f64);
     samples
+}
+
+/// What one process adds.
+fn of_process(
+    samples: &mut Samples,
+    process: &Process,
+    groups: &Groups,
+    admitted: &mut Admitted,
+    expected: Option<&Expected>,
+) {
+    let who = Who { job: &process.facts().job, host: &process.facts().host };
+    operations(samples, who, process, admitted);
+    steps(samples, who, process, groups);
+    weighted(samples, who, process, admitted);
+    in_flight(samples, who, process);
+    graphs(samples, who, process);
+    trouble(samples, who, process);
+    if let Some(expected) = expected {
+        prediction::compare(samples, process, groups, expected);
+    }
+}
+
+/// Names of the groups that processes which are shown are in.
+fn group_info(samples: &mut Samples, groups: &Groups, shown: &BTreeSet<Identity>) {
+    let named = groups.all().iter().filter_map(|(hash, group)| {
+        let (role, confidence) = group.purpose?;
+        let seen = group.members.values().any(|member| shown.contains(member));
+        seen.then(|| {
+            [
+                plain_name(*hash),
+                group.name.clone(),
+                role.name().to_owned(),
+                confidence.name().to_owned(),
+            ]
+        })
+    });
+    for labels in named.take(SERIES) {
+        samples.level(Metric::GroupInfo, labels.to_vec(), |_| 1.0);
+    }
 }
 
 fn state(followed: &Followed, process: &Process) -> &'static str {
@@ -177,7 +260,7 @@ fn place_labels(place: Place) -> [String; 2] {
     ]
 }
 
-fn full_labels(who: Who<'_>, [group, rank]: [String; 2], series: &Series) -> [String; 8] {
+fn full_labels(who: Who<'_>, [group, rank]: [String; 2], series: &Series) -> Combination {
     [
         who.job.to_owned(),
         who.host.to_owned(),
@@ -195,26 +278,15 @@ fn other() -> [String; 2] {
     ["other".to_owned(), "other".to_owned()]
 }
 
-fn operations(
-    samples: &mut Samples,
-    who: Who<'_>,
-    process: &Process,
-    admitted: &mut Admitted,
-    folded: &mut HashSet<[String; 8]>,
-) {
+fn operations(samples: &mut Samples, who: Who<'_>, process: &Process, admitted: &mut Admitted) {
     let mut labels_of = |series: &Series| -> Values {
         let full = full_labels(who, place_labels(Place::of(process, series.communicator)), series);
-        if admitted.0.contains(&full) {
+        if admitted.admit(&full) {
             return full.to_vec();
         }
-        if admitted.0.len() < SERIES {
-            admitted.0.insert(full.clone());
-            return full.to_vec();
-        }
-        let mut folded_labels = full.to_vec();
-        folded.insert(full);
-        folded_labels.splice(2..4, other());
-        folded_labels
+        let mut folded = full.to_vec();
+        folded.splice(2..4, other());
+        folded
     };
     let mut by_place: BTreeMap<Values, u64> = BTreeMap::new();
     for entry in process.ledger().entries() {
@@ -315,7 +387,7 @@ fn weighted(samples: &mut Samples, who: Who<'_>, process: &Process, admitted: &A
             Phase::Startup | Phase::Unknown => continue,
         };
         let mut place = place_labels(Place::of(process, communicator));
-        if !admitted.has(who, &place, &entry.key.series()) {
+        if !admitted.has(&full_labels(who, place.clone(), &entry.key.series())) {
             place = other();
         }
         let parts = [(Phase::Prefill, prefill), (Phase::Decode, entry.elements - prefill)];
@@ -416,80 +488,4 @@ fn trouble(samples: &mut Samples, who: Who<'_>, process: &Process) {
 
 fn saturated(bytes: u128) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use nccltap_proto::record::Record;
-    use nccltap_proto::v1::{self, agent_message::Message};
-
-    /// A process with one operation on each of so many communicators.
-    fn take(collector: &Collector, pid: u32, communicators: std::ops::Range<u32>) {
-        let process = v1::Process { host: "node".into(), pid, ..Default::default() };
-        let hello = v1::Hello { process: Some(process), ..Default::default() };
-        let (stream, _) = collector.hello(hello, 0).unwrap();
-        let facts = |id: u32| v1::Communicator {
-            id,
-            handle: u64::from(id) + 1,
-            group: u64::from(id) + 1,
-            ranks: 2,
-            ..Default::default()
-        };
-        let calls = communicators.clone().flat_map(|id| {
-            let communicator = u64::from(id) + 1;
-            let record = Record {
-                communicator,
-                start: 1,
-                end: 2,
-                count: 4,
-                function: 1,
-                ..Default::default()
-            };
-            record.to_words().into_iter().flat_map(u64::to_le_bytes)
-        });
-        let records: Vec<u8> = calls.collect();
-        let report = v1::Report {
-            batches: vec![v1::Batch { records: records.into(), ..Default::default() }],
-            communicators: communicators.map(facts).collect(),
-            ..Default::default()
-        };
-        collector.take(stream.followed(), Message::Report(report), 0, false);
-    }
-
-    fn counters(samples: &Samples) -> BTreeMap<(Metric, Values), u64> {
-        let of =
-            |metric: Metric| samples.of(metric).map(move |(labels, value)| (metric, labels, value));
-        let all = Metric::ALL.iter().flat_map(|metric| of(*metric));
-        all.filter_map(|(metric, labels, value)| match value {
-            Value::Count(count) => Some(((metric, labels.clone()), *count)),
-            _ => None,
-        })
-        .collect()
-    }
-
-    #[test]
-    fn past_the_bound_series_are_folded_and_no_counter_ever_falls() {
-        let collector = Collector::new(8);
-        let mut admitted = Admitted::default();
-        take(&collector, 1, 0..3000);
-        let before = counters(&samples(&collector, &mut admitted, None));
-        // The second process arrives with other groups; the third with those of the first.
-        take(&collector, 2, 3000..6000);
-        take(&collector, 3, 0..3000);
-        let after = samples(&collector, &mut admitted, None);
-        let operations: Vec<_> = after.of(Metric::Operations).collect();
-        assert_eq!(operations.len(), SERIES + 1);
-        let total = operations.iter().map(|(_, value)| match value {
-            Value::Count(count) => *count,
-            _ => 0,
-        });
-        assert_eq!(total.sum::<u64>(), 9000);
-        let folded: Vec<_> = after.of(Metric::SeriesFolded).collect();
-        assert_eq!(folded[0].1, &Value::Level((6000 - SERIES) as f64));
-        let after = counters(&after);
-        for (series, count) in before {
-            assert!(after[&series] >= count, "{series:?}");
-        }
-    }
 }

@@ -1,5 +1,8 @@
 //! THE TABLE: every metric. Registration, help texts and docs/metrics.md follow from it.
 
+use super::continuity::KEPT_FOR;
+use crate::ledger::{DURATION_BUCKETS, SIZE_BUCKETS};
+
 /// A label. Each has a closed set of values or a stated bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label {
@@ -65,6 +68,9 @@ impl Kind {
     }
 }
 
+/// The units that names end with.
+const UNITS: [&str; 3] = ["bytes", "seconds", "ratio"];
+
 macro_rules! metrics {
     ($($variant:ident = $kind:ident $name:literal [$($label:ident),*] $help:literal;)*) => {
         /// A metric.
@@ -89,6 +95,19 @@ macro_rules! metrics {
             /// Its labels.
             pub const fn labels(self) -> &'static [Label] {
                 match self { $(Self::$variant => &[$($label),*],)* }
+            }
+
+            /// The unit that its name ends with, if any.
+            pub fn unit(self) -> Option<&'static str> {
+                let last = self.name().rsplit('_').next();
+                last.filter(|word| UNITS.contains(word))
+            }
+
+            /// The name without the unit behind it.
+            pub fn name_without_unit(self) -> &'static str {
+                let name = self.name();
+                let of_unit = self.unit().map_or(0, |unit| unit.len() + 1);
+                &name[..name.len() - of_unit]
             }
 
             /// What it counts, with unit.
@@ -172,13 +191,18 @@ metrics! {
         "Combinations of labels that are counted under group and rank `other`, because there are more than the bound.";
 }
 
+/// What one combination of labels of operations comes to at most: counters, and the buckets of histograms with
+/// their sum and count.
+const SAMPLES_OF_A_COMBINATION: usize = 3 + (SIZE_BUCKETS + 2) + (DURATION_BUCKETS + 2);
+
 /// docs/metrics.md: the table, for people.
 pub fn document(series_bound: usize) -> String {
     use std::fmt::Write;
     let mut text = String::from(
         "# Metrics\n\n\
-         `nccltap serve` exposes these at `/metrics`, in the OpenMetrics text format. This page is \
-         generated from\n`collector/src/outputs/prometheus/table.rs`; a test compares the two.\n\n\
+         `nccltap serve` exposes these at `/metrics`: in the text format 0.0.4, in OpenMetrics 1.0.0 \
+         or in Prometheus' protobuf\nformat, whichever the `Accept` header wants. This page is generated \
+         from `collector/src/outputs/prometheus/table.rs`; a\ntest compares the two.\n\n\
          Bytes are bytes, seconds are seconds, and every number is that of one rank: sum over ranks \
          with PromQL.\n\n\
          | metric | type | labels | meaning |\n|---|---|---|---|\n",
@@ -205,10 +229,30 @@ pub fn document(series_bound: usize) -> String {
          would make new series at\neach restart. Group and rank say who it is; processes with the \
          same labels are summed. The pid is in\n`/api/v1/processes`.\n\n\
          The label is `job_name` because Prometheus itself sets `job`.\n\n\
+         ## How many series there are\n\n\
          At most {series_bound} combinations of job, host, group, rank, op, phase, path and launch \
          have series of their own. Further ones\nare summed under group and rank `other`, and \
-         `nccltap_series_folded` says how many they are. The series of a process\ngo when the \
-         process makes room for another one (`nccltap serve` follows 4096 at once).\n"
+         `nccltap_series_folded` says how many they are. A combination has 3 counters\nand 2 histograms, \
+         of {sizes} and {durations} samples: {each} samples at most, so {most} in all, and 300 bytes of text each. \
+         Of each rank,\ngroup and kind there are a few more; the other metrics have as many series as \
+         hosts, jobs and places in the layout.\ndeploy/scaling.md has what a real server comes to.\n\n\
+         A process that has ended, or is not connected, keeps its series for {kept} minutes, for its \
+         last counts to be scraped.\nThen those that are its alone disappear, and make room for others. \
+         Where it shares a counter with processes that go on\n(`nccltap_steps_total` after a restart), \
+         what it counted stays in the sum: no counter falls. `nccltap_records_total`,\n\
+         `nccltap_records_dropped_total` and `nccltap_processes` remember every process there was.\n\n\
+         ## Native histograms\n\n\
+         In the protobuf format `nccltap_message_size_bytes` is a native histogram too (schema 0, zero \
+         bucket up to 32 bytes): its\nclassic buckets are exactly those. Prometheus asks for it with \
+         `--enable-feature=native-histograms`, since 3.8 with\n`scrape_native_histograms: true`; to keep \
+         the classic buckets, which the dashboard reads, set `always_scrape_classic_histograms: true`\n\
+         beside it. `nccltap_operation_seconds` has classic buckets alone: powers of two in microseconds \
+         are none in seconds.\n",
+        sizes = SIZE_BUCKETS + 2,
+        durations = DURATION_BUCKETS + 2,
+        each = SAMPLES_OF_A_COMBINATION,
+        most = series_bound * SAMPLES_OF_A_COMBINATION,
+        kept = KEPT_FOR.as_secs() / 60,
     );
     text
 }

@@ -2,7 +2,7 @@
 
 use super::summary::Summary;
 use super::{STARTUP, collective, is_sender, phase_order};
-use crate::model::comparison::{self, Comparison, Verdict, compare};
+use crate::model::comparison::{Comparison, Row, Verdict, compare};
 use crate::model::{Call, Path, Phase, Prediction};
 use nccltap_proto::Operation;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ pub struct Compared {
     /// Rows that are equal, and all rows.
     pub equal_rows: (usize, usize),
     /// The rows that are not equal, as `nccltap check` prints them; of many, the first ones.
-    pub differing: Vec<DifferingRow>,
+    pub differing: Vec<Row>,
     /// By phase and collective: Figures 4 and 5.
     pub cells: Vec<CellRow>,
     /// Bus bytes of layouts with as many ranks, this one first: Figure 6.
@@ -35,29 +35,6 @@ pub struct Compared {
 
 /// Rows that are not equal, at most.
 const DIFFERING: usize = 200;
-
-/// One kind of operation at the ranks that do it alike.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DifferingRow {
-    /// What holds of it.
-    pub verdict: String,
-    /// Pipeline stage, null for a process that has no place in the layout.
-    pub stage: Option<u32>,
-    /// The ranks of the layout.
-    pub ranks: Vec<u32>,
-    /// The phase, `all` where it was compared summed over phases.
-    pub phase: String,
-    /// NCCL's name without prefix.
-    pub op: String,
-    /// NCCL's name of the data type.
-    pub dtype: String,
-    /// NCCL's count argument.
-    pub elements: Option<u64>,
-    /// How many each of the ranks should have.
-    pub predicted: u64,
-    /// How many the ranks have: the fewest and the most.
-    pub seen: (u64, u64),
-}
 
 /// Seen and predicted of one phase and collective, over all ranks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,20 +129,9 @@ pub fn compared(
     }
 }
 
-fn differing(comparison: &Comparison) -> Vec<DifferingRow> {
+fn differing(comparison: &Comparison) -> Vec<Row> {
     let rows = comparison.rows.iter().filter(|row| row.verdict != Verdict::Equal);
-    let row = |row: &comparison::Row| DifferingRow {
-        verdict: row.verdict.name().to_owned(),
-        stage: row.stage,
-        ranks: row.ranks.clone(),
-        phase: row.phase.clone(),
-        op: row.op.clone(),
-        dtype: row.dtype.clone(),
-        elements: row.elements,
-        predicted: row.predicted,
-        seen: row.seen,
-    };
-    rows.take(DIFFERING).map(row).collect()
+    rows.take(DIFFERING).cloned().collect()
 }
 
 fn seen_bus_bytes(summary: &Summary) -> BTreeMap<String, u64> {

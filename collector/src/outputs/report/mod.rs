@@ -13,10 +13,8 @@
 //! - [`transfers`][]: who sends to whom;
 //! - [`timeline`][]: when;
 //! - [`compared`][]: against a prediction, and what other layouts would send: Figures 4 to 7;
+//! - [`serving`][]: latencies of requests as the engine measured them, beside what is predicted: Figures 8 to 10;
 //! - [`text`], [`page`], [`predicted`] and [`plots`]: how it looks.
-//!
-//! Figures 8 to 10 of the paper are service levels. What an engine says of them is with
-//! [`serving`](crate::serving), in no recording, and so not here.
 //!
 //! Start-up is told apart: its messages are larger than those of any request, and nobody waits for them. Sums
 //! are of what came after it. A transfer counts once, where it is sent: Recv, and a root's part of a Gather, have their rows and are
@@ -28,6 +26,7 @@ pub mod paper;
 pub mod paths;
 pub mod plots;
 pub mod predicted;
+pub mod serving;
 pub mod sizes;
 pub mod summary;
 pub mod text;
@@ -39,6 +38,7 @@ use super::views::PageFormat;
 use compared::Compared;
 use nccltap_proto::Operation;
 use serde::{Deserialize, Serialize};
+use serving::Serving;
 use summary::Summary;
 
 /// Everything that a report says.
@@ -51,6 +51,9 @@ pub struct Report {
     pub summary: Summary,
     /// Against what was predicted, where a model is named.
     pub compared: Option<Compared>,
+    /// What the engine said of its requests, where it was asked.
+    #[serde(default)]
+    pub serving: Option<Serving>,
 }
 
 /// The report as text, JSON or page.

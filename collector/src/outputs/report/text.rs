@@ -1,12 +1,13 @@
 //! The report as tables.
 
-use super::compared::{Compared, DifferingRow, Growth, Volume};
+use super::compared::{Compared, Growth, Volume};
 use super::paper::PaperRow;
 use super::paths::sentences;
+use super::serving::{LEVELS, PREDICTED_LEVELS, Serving};
 use super::summary::Summary;
 use super::transfers::Cell;
 use super::{Report, STARTUP};
-use crate::outputs::prediction::list;
+use crate::outputs::comparison;
 use crate::outputs::text::{grouped, size, write_table};
 use nccltap_proto::Operation;
 use std::fmt::Write;
@@ -37,6 +38,9 @@ pub fn text(report: &Report) -> String {
     write_transfers(&mut text, summary);
     if let Some(compared) = &report.compared {
         write_compared(&mut text, compared);
+    }
+    if let Some(serving) = &report.serving {
+        write_serving(&mut text, serving);
     }
     text
 }
@@ -377,32 +381,12 @@ fn write_compared(text: &mut String, compared: &Compared) {
     table(
         text,
         "Rows that are not as predicted, each of one rank",
-        ["stage", "ranks", "phase", "op", "dtype", "elements", "predicted", "seen", ""],
-        &[true, false, false, false, false, true, true, true, false],
-        compared.differing.iter().map(differing_cells).collect(),
+        comparison::HEAD.map(|(name, _)| name),
+        &comparison::HEAD.map(|(_, right)| right),
+        compared.differing.iter().map(comparison::cells).collect(),
     );
     write_layouts(text, &compared.layouts);
     write_growth(text, &compared.growth);
-}
-
-/// Stage, ranks, phase, operation, data type, elements, predicted, seen, verdict.
-pub(super) fn differing_cells(row: &DifferingRow) -> [String; 9] {
-    let known = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
-    let (fewest, most) = row.seen;
-    [
-        known(row.stage.map(u64::from)),
-        list(&row.ranks),
-        row.phase.clone(),
-        row.op.clone(),
-        row.dtype.clone(),
-        known(row.elements),
-        grouped(row.predicted),
-        match fewest == most {
-            true => grouped(most),
-            false => format!("{} to {}", grouped(fewest), grouped(most)),
-        },
-        row.verdict.clone(),
-    ]
 }
 
 /// Seen as a part of predicted.
@@ -411,6 +395,24 @@ pub(super) fn ratio(seen: u64, predicted: u64) -> String {
         0 => "not predicted".to_owned(),
         predicted => format!("{:.4}", seen as f64 / predicted as f64),
     }
+}
+
+fn write_serving(text: &mut String, serving: &Serving) {
+    let measured = serving.measured.iter().map(|row| row.cells());
+    table(
+        text,
+        &format!("Service levels as the engine measured them: {}", serving.headline()),
+        LEVELS.map(|(name, _)| name),
+        &LEVELS.map(|(_, right)| right),
+        measured.collect(),
+    );
+    table(
+        text,
+        "Figures 8 to 10 of the paper: the mean of each beside what nccltap advise says of a layout",
+        PREDICTED_LEVELS.map(|(name, _)| name),
+        &PREDICTED_LEVELS.map(|(_, right)| right),
+        serving.cells().collect(),
+    );
 }
 
 fn write_layouts(text: &mut String, layouts: &[Volume]) {

@@ -45,10 +45,10 @@ struct Part {
 
 /// Sums as they grow, process by process.
 #[derive(Default)]
-pub(super) struct Lives(Vec<Vec<Part>>);
+pub(in crate::outputs) struct Lives(Vec<Vec<Part>>);
 
 impl Lives {
-    pub(super) fn add(&mut self, process: &Process) {
+    pub(in crate::outputs) fn add(&mut self, process: &Process) {
         let clock = process.timeline().clock();
         let parts = process.history().slices().filter_map(|(begin, end, slice)| {
             let in_order = |by_phase: &[u64; Phase::ALL.len()]| {
@@ -69,7 +69,7 @@ impl Lives {
     }
 
     /// All lives in one row of bins. Start-up before the first request is left out.
-    pub(super) fn done(mut self) -> Timeline {
+    pub(in crate::outputs) fn done(mut self) -> Timeline {
         let startup = super::phase_order(super::STARTUP);
         let serves = |part: &Part| {
             part.operations.iter().enumerate().any(|(phase, n)| phase != startup && *n > 0)

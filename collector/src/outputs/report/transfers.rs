@@ -56,7 +56,7 @@ pub struct Transfers {
 
 /// What one rank sends of `message` bytes, to which ranks of its group. `named` says whether the
 /// operation itself names them.
-fn sends(
+pub(in crate::outputs) fn sends(
     operation: Operation,
     message: u128,
     rank: u32,

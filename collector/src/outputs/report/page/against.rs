@@ -1,9 +1,10 @@
 //! What was seen beside what was predicted: Figures 4 to 7.
 
 use super::{collective_color, table};
+use crate::outputs::comparison;
 use crate::outputs::report::compared::{CellRow, Compared, Growth, Volume};
 use crate::outputs::report::plots::{Bars, Color, Mark, Scale, Series, Unit};
-use crate::outputs::report::text::{differing_cells, ratio, verdict};
+use crate::outputs::report::text::{ratio, verdict};
 use crate::outputs::text::{grouped, size};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -97,22 +98,11 @@ pub(super) fn against(compared: &Compared) -> Markup {
 
 /// The rows that are not as predicted, if there are any.
 fn differing(compared: &Compared) -> Markup {
-    let rows: Vec<_> = compared.differing.iter().map(differing_cells).collect();
-    let head = [
-        ("stage", true),
-        ("ranks", false),
-        ("phase", false),
-        ("op", false),
-        ("dtype", false),
-        ("elements", true),
-        ("predicted", true),
-        ("seen", true),
-        ("", false),
-    ];
+    let rows: Vec<_> = compared.differing.iter().map(comparison::cells).collect();
     html! {
         @if !rows.is_empty() {
             h3 id="differing" { "Rows that are not as predicted, each of one rank" }
-            (table(head, &rows))
+            (table(comparison::HEAD, &rows))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The report as one HTML file: no script, no font, no picture from elsewhere.
 
 mod against;
+mod levels;
 mod over_time;
 mod sizes;
 
@@ -15,6 +16,7 @@ use crate::outputs::report::text::{
 use crate::outputs::report::{PHASES, Report, STARTUP};
 use crate::outputs::text::{grouped, size};
 use against::{against, verdict_of, without_model};
+use levels::levels;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use over_time::over_time;
 use sizes::message_sizes;
@@ -42,6 +44,7 @@ pub fn page(report: &Report) -> String {
         } @else {
             (where_bytes_go(summary))
             @if let Some(compared) = &report.compared { (against(compared)) }
+            @if let Some(serving) = &report.serving { (levels(serving)) }
             (over_time(summary))
             (message_sizes(summary))
             (who_sends(summary))

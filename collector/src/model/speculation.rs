@@ -1,0 +1,155 @@
+//! Speculative decoding: who guesses tokens, and what that sends.
+//!
+//! A guess is computed along with the token that it follows, and has its own row of logits
+//! (`v1/worker/gpu_model_runner.py`, `_calc_spec_decode_metadata`). N-grams are looked up on the host. The draft model of EAGLE and EAGLE-3
+//! makes passes of its own behind each step (`v1/spec_decode/eagle.py`, `propose`, in 0.11; `llm_base_proposer.py` in
+//! 0.20), on the same tensor-parallel ranks.
+
+use super::config::{Fields, object};
+use super::{Deployment, Engine, ModelError, Refusal};
+
+/// Who guesses tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speculation {
+    /// N-grams of the text so far.
+    Ngrams,
+    /// A draft model.
+    Draft(Draft),
+}
+
+/// A draft model of EAGLE, described by what its communication depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// `num_speculative_tokens`: guesses for each request and step.
+    pub tokens: u64,
+    /// Width of its activations.
+    pub hidden_size: u64,
+    /// Its decoder layers.
+    pub layers: u64,
+    /// Rows of its head, before padding.
+    pub vocabulary: u64,
+}
+
+/// The method of EAGLE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eagle {
+    /// `eagle`: the head is the target's (`models/llama_eagle.py`).
+    First,
+    /// `eagle3`: the head is its own, and may have fewer rows (`models/llama_eagle3.py`).
+    Third,
+}
+
+/// Classes whose draft models have the layers of Llama: those of published weights, and as vLLM calls them.
+const CLASSES: [(&str, ()); 4] = [
+    ("LlamaForCausalLM", ()),
+    ("EagleLlamaForCausalLM", ()),
+    ("LlamaForCausalLMEagle3", ()),
+    ("Eagle3LlamaForCausalLM", ()),
+];
+
+impl Draft {
+    /// Reads the `config.json` of a draft model that makes `tokens` guesses.
+    pub fn from_config(method: Eagle, tokens: u64, config: &str) -> Result<Self, ModelError> {
+        let object = object(config)?;
+        let fields = Fields(&object);
+        fields.class(&CLASSES)?;
+        let vocabulary = fields.positive("vocab_size")?;
+        Ok(Self {
+            tokens,
+            hidden_size: fields.positive("hidden_size")?,
+            layers: fields.positive("num_hidden_layers")?,
+            vocabulary: match method {
+                Eagle::First => vocabulary,
+                Eagle::Third => fields.positive_or("draft_vocab_size", vocabulary)?,
+            },
+        })
+    }
+
+    /// How many passes of the draft model go with each pass that serves nobody, each of as many
+    /// tokens (`dummy_run`).
+    pub(super) fn passes_without_requests(&self, engine: Engine) -> u64 {
+        if engine == Engine::V1Release0_11 { 1 } else { self.tokens }
+    }
+}
+
+impl Deployment {
+    /// The draft model, if one guesses tokens.
+    pub(super) fn draft(&self) -> Option<&Draft> {
+        match &self.speculation {
+            Some(Speculation::Draft(draft)) => Some(draft),
+            _ => None,
+        }
+    }
+
+    /// Whether what guesses send is known.
+    pub(super) fn accept_drafts(&self) -> Result<(), Refusal> {
+        let refuse = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
+        let releases = matches!(self.engine, Engine::V1Release0_11 | Engine::V1Release0_20);
+        match (self.speculation, &self.graphs) {
+            (None, _) => {
+                refuse("the trace has drafts: say what made them with --speculative-method")
+            }
+            _ if self.engine == Engine::V0 => {
+                refuse("speculative decoding of V0 is not modelled: give --engine vllm-v1")
+            }
+            (_, Some(_)) => refuse(
+                "speculative decoding with CUDA graphs is not modelled: the captured sizes are others",
+            ),
+            (Some(Speculation::Draft(_)), _) if !releases => refuse(
+                "draft models are modelled of vLLM 0.11 and 0.20: give --engine-version 0.11 or 0.20",
+            ),
+            (Some(Speculation::Draft(_)), _)
+                if self.layout.pipeline > 1 || self.layout.data > 1 =>
+            {
+                refuse(
+                    "draft models are modelled with tensor parallelism alone: give --pp 1 and --dp 1",
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::presets::preset;
+    use crate::model::{Layout, Settings};
+
+    const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLMEagle3"], "hidden_size": 4096,
+        "num_hidden_layers": 1, "vocab_size": 128256, "draft_vocab_size": 32000}"#;
+
+    #[test]
+    fn the_head_of_a_draft_model_is_the_targets_or_a_smaller_one_of_its_own() {
+        let rows = |method| Draft::from_config(method, 3, CONFIG).unwrap().vocabulary;
+        assert_eq!((rows(Eagle::First), rows(Eagle::Third)), (128_256, 32_000));
+        let other = CONFIG.replace("LlamaForCausalLMEagle3", "MedusaModel");
+        let error = Draft::from_config(Eagle::First, 3, &other).unwrap_err().to_string();
+        assert!(error.contains("`architectures`") && error.contains("Eagle3LlamaForCausalLM"));
+    }
+
+    #[test]
+    fn drafts_are_accepted_in_eager_v1_and_of_a_model_with_tensor_parallelism() {
+        let with = |settings, layout| {
+            let deployment = Deployment::new(preset("llama-3.1-8b").unwrap(), layout, settings);
+            deployment.unwrap().accept_drafts()
+        };
+        let engine = Engine::V1Release0_11;
+        let ngrams = Settings { engine, speculation: Some(Speculation::Ngrams), ..Settings::PAPER };
+        let draft = Speculation::Draft(Draft::from_config(Eagle::Third, 3, CONFIG).unwrap());
+        let draft = Settings { speculation: Some(draft), ..ngrams };
+        let (pairs, stages) = (Layout::new(2, 1), Layout::new(2, 2));
+        for (settings, layout) in [(ngrams, pairs), (ngrams, stages), (draft, pairs)] {
+            assert!(with(settings, layout).is_ok());
+        }
+        for (settings, layout) in [
+            (Settings { speculation: None, ..ngrams }, pairs),
+            (Settings { cuda_graphs: true, ..ngrams }, pairs),
+            (Settings { engine: Engine::V0, ..ngrams }, pairs),
+            (Settings { engine: Engine::V1Release0_32, ..draft }, pairs),
+            (draft, stages),
+        ] {
+            assert!(with(settings, layout).is_err());
+        }
+    }
+}
