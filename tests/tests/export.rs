@@ -51,7 +51,8 @@ fn tally(file: &Path) -> Tally {
         let call = Call {
             pid: number(&row, "pid").unwrap().try_into().unwrap(),
             op: text(&row, "op").unwrap(),
-            elements: number(&row, "elements").unwrap().try_into().unwrap(),
+            elements: number(&row, "elements").map(|number| u64::try_from(number).unwrap()),
+            path: text(&row, "path").unwrap(),
             dtype: text(&row, "dtype"),
             peer: small("peer"),
             group,

@@ -85,7 +85,8 @@ type Numbers = BTreeMap<String, f64>;
 fn sums(tally: &Tally, of: impl Fn(&Call, f64, f64) -> (String, f64)) -> Numbers {
     let mut sums = Numbers::new();
     for (call, count) in &tally.0 {
-        let (name, number) = of(call, *count as f64, (size(call) * call.elements * count) as f64);
+        let (name, number) =
+            of(call, *count as f64, (size(call) * call.elements.unwrap_or(0) * count) as f64);
         *sums.entry(name).or_default() += number;
     }
     sums
@@ -112,9 +113,11 @@ impl Truth {
 
     /// How many messages are at most so large.
     fn at_most(&self, bound: f64) -> f64 {
-        self.total(|call, count, _| match (size(call) * call.elements) as f64 <= bound {
-            true => count,
-            false => 0.0,
+        self.total(|call, count, _| {
+            match (size(call) * call.elements.unwrap_or(0)) as f64 <= bound {
+                true => count,
+                false => 0.0,
+            }
         })
     }
 
@@ -145,7 +148,7 @@ impl Truth {
         let phase = |call: &Call, count: f64, bytes: f64| {
             // Each step has one Broadcast; an AllReduce has a row for each token.
             let share = PREFILLS / (PREFILLS + DECODES);
-            match (call.op.as_str(), call.elements / HIDDEN) {
+            match (call.op.as_str(), call.elements.unwrap_or(0) / HIDDEN) {
                 ("Broadcast", _) => phases(bytes * share, bytes * (1.0 - share)),
                 (_, tokens) if tokens as f64 == PROMPT => phases(bytes, 0.0),
                 (_, tokens) if tokens as f64 == REQUESTS => phases(0.0, bytes),
@@ -154,7 +157,7 @@ impl Truth {
         };
         let bytes_by_phase =
             self.round.0.iter().fold(phases(0.0, 0.0), |mut all, (call, count)| {
-                let bytes = (size(call) * call.elements * count) as f64;
+                let bytes = (size(call) * call.elements.unwrap_or(0) * count) as f64;
                 for (name, bytes) in phase(call, *count as f64, bytes) {
                     *all.entry(name).or_default() += bytes;
                 }
@@ -498,8 +501,12 @@ fn a_prometheus_that_wants_native_histograms_gets_the_sizes_as_such() {
     assert_eq!(prometheus.value("histogram_sum(sum(nccltap_message_size_bytes))"), Some(bytes));
     // Decodes: 2 rows of 4096 bfloat16 are 16 KiB. They are 10 of 24 operations, the Broadcasts 4, of 24 bytes.
     let below = prometheus.value("histogram_fraction(0, 16384, sum(nccltap_message_size_bytes))");
-    let small: u64 =
-        truth.0.iter().filter(|(c, _)| size(c) * c.elements <= 16384).map(|(_, n)| n).sum();
+    let small: u64 = truth
+        .0
+        .iter()
+        .filter(|(c, _)| size(c) * c.elements.unwrap_or(0) <= 16384)
+        .map(|(_, n)| n)
+        .sum();
     let share = small as f64 / truth.total() as f64;
     assert!(below.is_some_and(|below| (below - share).abs() < 1e-9), "{below:?}, not {share}");
     for mut rank in ranks {

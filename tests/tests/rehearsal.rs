@@ -85,6 +85,7 @@ fn an_unmodified_engine_is_reported_as_the_simulator_has_counted_it() {
         layout: Layout { tensor: 2, pipeline: 1, data: 1, experts: false },
         nodes: 1,
         graphs: false,
+        custom: false,
         way: Way::Offline { requests: 2, output: 16 },
     };
     let (verdict, _) = run(&row, &workshop().join("matrix/of-a-test"));
