@@ -27,7 +27,7 @@ pub use manifests::{Block, Manifest, ManifestId, Manifests};
 pub use order::WAITING_OPERATIONS;
 pub use rings::HELD_OPERATIONS;
 
-use nccltap_proto::record::{NO_MANIFEST, NO_PEER, Record, records};
+use nccltap_proto::record::{NO_MANIFEST, NO_PEER, Record, UNKNOWN_COUNT, records};
 use nccltap_proto::{Datatype, Function, Mark, Meaning, Operation, Path, v1};
 use order::{InOrder, Order};
 use rings::Ring;
@@ -81,6 +81,13 @@ pub struct OperationCall {
     pub end: u64,
     /// How long the call took on the host, in nanoseconds. `None` where no call was made for it alone.
     pub duration_ns: Option<u64>,
+}
+
+impl OperationCall {
+    /// NCCL's count argument, where it is known.
+    pub fn known_elements(&self) -> Option<u64> {
+        (self.elements != UNKNOWN_COUNT).then_some(self.elements)
+    }
 }
 
 /// Who is told what the records say.

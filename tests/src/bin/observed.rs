@@ -2,6 +2,8 @@
 //! without a tap having taken part. `cargo run -p nccltap-tests --bin observed -- COUNTS_DIR`.
 #![forbid(unsafe_code)]
 
+use nccltap_rehearsal::counts::{Counts, CountsError};
+use nccltap_rehearsal::graphs::Graphs;
 use nccltap_tests::matrix::observed::rows;
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,7 +13,7 @@ fn main() -> ExitCode {
         eprintln!("observed: give the directory that the simulator counted in");
         return ExitCode::FAILURE;
     };
-    match rows(Path::new(&directory)) {
+    match observed(Path::new(&directory)) {
         Ok(rows) => {
             println!("{rows}");
             ExitCode::SUCCESS
@@ -21,4 +23,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn observed(directory: &Path) -> Result<String, String> {
+    let why = |error: CountsError| format!("{error:#}");
+    let counts = Counts::read(directory).map_err(why)?;
+    rows(&counts, &Graphs::read(directory).map_err(why)?, None)
 }

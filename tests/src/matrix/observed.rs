@@ -5,21 +5,20 @@ use nccltap_rehearsal::counts::Counts;
 use nccltap_rehearsal::graphs::Graphs;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::Path;
 
-/// The rows of what was written into `directory`, as `nccltap report --format json` prints them.
+/// The rows, as `nccltap report --format json` prints them. `tensor` is the size of the group that kernels beside NCCL
+/// work for, which the simulator does not know.
 ///
 /// # Errors
 /// When there are none.
-pub fn rows(directory: &Path) -> Result<String, String> {
-    let counts = Counts::read(directory).map_err(|error| format!("{error:#}"))?;
-    let cuda = Graphs::read(directory).map_err(|error| format!("{error:#}"))?;
-    let tally = truth(&counts, &cuda);
+pub fn rows(counts: &Counts, cuda: &Graphs, tensor: Option<u32>) -> Result<String, String> {
+    let tally = truth(counts, cuda);
     // Communicators and peers are not compared.
     let mut rows: BTreeMap<_, u64> = BTreeMap::new();
     for (call, count) in &tally.0 {
         let of = (&call.op, &call.path, &call.dtype, call.elements);
-        let key = (call.pid, of, call.ranks, &call.launch);
+        let tensor = tensor.map(u32::cast_signed).filter(|_| call.path != "nccl");
+        let key = (call.pid, of, call.ranks.or(tensor), &call.launch);
         *rows.entry(key).or_default() += count;
     }
     if rows.is_empty() {

@@ -5,6 +5,8 @@ use super::observed::rows;
 use super::rows::{Row, Way};
 use crate::artifacts::built;
 use nccltap_proto::Datatype;
+use nccltap_rehearsal::counts::Counts;
+use nccltap_rehearsal::graphs::Graphs;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs;
@@ -68,7 +70,9 @@ pub fn trace_folder(folder: &Path) -> PathBuf {
 pub fn check(row: &Row, folder: &Path) -> Result<Predicted, String> {
     let options = options(row)?;
     let workload = workload(row, folder)?;
-    let seen = rows(&folder.join("counts"))?;
+    let counts = Counts::read(&folder.join("counts")).map_err(|error| error.to_string())?;
+    let cuda = Graphs::read(&folder.join("counts")).map_err(|error| error.to_string())?;
+    let seen = rows(&counts, &cuda, Some(row.layout.tensor))?;
     let file = folder.join("simulator.json");
     fs::write(&file, &seen).map_err(|error| format!("{}: {error}", file.display()))?;
     let run = |format: &[&str]| {
@@ -134,7 +138,6 @@ fn options(row: &Row) -> Result<Vec<String>, String> {
     for (holds, option) in [
         (layout.experts, " --ep"),
         (row.graphs, " --cuda-graphs"),
-        (row.custom, " --custom-all-reduce"),
         (row.agrees_on_the_cpu(), " --disable-nccl-for-dp-synchronization"),
     ] {
         text.push_str(if holds { option } else { "" });

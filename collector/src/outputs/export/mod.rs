@@ -17,7 +17,6 @@ use crate::replay::replay;
 use crate::steps::{Phase, Source};
 use crate::timeline::{CommunicatorId, Launch};
 use anyhow::Context;
-use nccltap_proto::record::UNKNOWN_COUNT;
 use nccltap_proto::{Datatype, Operation as Op};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -198,7 +197,7 @@ impl Known {
         let Entry { call, label } = entry;
         let clock = process.timeline().clock();
         let end_ns = clock.realtime_ns(call.end);
-        let elements = (call.elements != UNKNOWN_COUNT).then_some(call.elements);
+        let elements = call.known_elements();
         let message = elements.and_then(|elements| message_bytes(elements.into(), call.datatype));
         let group = call.communicator.map(|id| self.member(id, process, groups));
         let ranks = group.as_ref().and_then(|group| group.ranks);
