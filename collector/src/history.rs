@@ -6,7 +6,6 @@
 use crate::ledger::bytes::message_bytes;
 use crate::steps::{Label, Phase, WAITING_STEPS};
 use crate::timeline::OperationCall;
-use nccltap_proto::record::UNKNOWN_COUNT;
 use std::collections::VecDeque;
 
 /// Slices that a process' life is told in, at most; at least half as many once it has lasted.
@@ -206,10 +205,8 @@ fn join(held: &mut Vec<Held>) {
 }
 
 fn bytes(call: &OperationCall) -> u64 {
-    if call.elements == UNKNOWN_COUNT {
-        return 0;
-    }
-    let bytes = message_bytes(call.elements.into(), call.datatype).unwrap_or(0);
+    let of = |elements: u64| message_bytes(elements.into(), call.datatype);
+    let bytes = call.known_elements().and_then(of).unwrap_or(0);
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 

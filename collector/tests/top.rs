@@ -253,7 +253,9 @@ async fn it_survives_a_restart_of_the_collector_and_ends_on_signals() {
 fn after_a_panic_the_terminal_is_given_back_and_the_panic_is_read() {
     let itself = std::env::current_exe().unwrap();
     let itself = itself.display();
-    let command = format!("{itself} --ignored --exact a_panic_on_the_screen --nocapture");
+    // A backtrace would be longer than the screen.
+    let command =
+        format!("RUST_BACKTRACE=0 {itself} --ignored --exact a_panic_on_the_screen --nocapture");
     let Some(tmux) = Tmux::start(&command, 100, 24) else { return };
     let screen = tmux.is_given_back("101");
     assert!(screen.contains("a panic on purpose"), "{screen}");

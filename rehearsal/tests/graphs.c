@@ -243,7 +243,7 @@ static void reduce_kernel(void) {}
 
 static void kernels(void) {
   void **binary = __cudaRegisterFatBinary(NULL);
-  __cudaRegisterFunction(binary, (const char *)reduce_kernel, NULL, "_ZN4vllm26cross_device_reduce_1stageEv", -1, NULL,
+  __cudaRegisterFunction(binary, (const char *)reduce_kernel, NULL, "_ZN4vllm26cross_device_reduce_1stageI13__nv_bfloat16Li2EEEvPNS_8RankDataENS_11RankSignalsEPNS_6SignalEPT_ii", -1, NULL,
                          NULL, NULL, NULL, NULL);
   int rank = 0, packs = 512;
   void *pointer = NULL, *arguments[] = {&pointer, &pointer, &pointer, &pointer, &rank, &packs};

@@ -188,7 +188,10 @@ fn host_functions_copies_and_user_objects_live_as_in_cuda() {
 fn kernels_that_move_data_between_gpus_are_counted_by_name() {
     let shown = show("kernels");
     let [kernel] = shown.process().kernels.as_slice() else { panic!("{:?}", shown.process()) };
-    assert_eq!(kernel.name, "_ZN4vllm26cross_device_reduce_1stageEv");
+    assert_eq!(
+        kernel.name,
+        "_ZN4vllm26cross_device_reduce_1stageI13__nv_bfloat16Li2EEEvPNS_8RankDataENS_11RankSignalsEPNS_6SignalEPT_ii"
+    );
     assert_eq!(kernel.bytes, Some(8192));
     assert_eq!((kernel.launched, kernel.captured, kernel.replayed), (1, 2, 10));
 }

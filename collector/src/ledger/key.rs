@@ -1,8 +1,7 @@
 //! What the ledger tells apart.
 
 use crate::steps::Label;
-use crate::timeline::{CommunicatorId, Launch};
-use nccltap_proto::record::UNKNOWN_COUNT;
+use crate::timeline::{CommunicatorId, Launch, known_elements};
 use nccltap_proto::{Datatype, Operation, Path};
 
 /// How many elements one operation has.
@@ -17,28 +16,24 @@ pub enum Elements {
 }
 
 impl Elements {
-    /// What an operation says.
-    pub const fn of(elements: u64) -> Self {
-        match elements {
-            UNKNOWN_COUNT => Self::Unknown,
-            elements => Self::Exactly(elements),
+    /// What an operation on `path` says.
+    pub const fn of(elements: u64, path: Path) -> Self {
+        match known_elements(elements, path) {
+            Some(elements) => Self::Exactly(elements),
+            None => Self::Unknown,
         }
     }
 
-    /// What an operation adds to a sum of elements.
-    pub(super) fn summed(elements: u64) -> u128 {
-        match elements {
-            UNKNOWN_COUNT => 0,
-            elements => elements.into(),
-        }
+    /// What an operation on `path` adds to a sum of elements.
+    pub(super) fn summed(elements: u64, path: Path) -> u128 {
+        known_elements(elements, path).map_or(0, u128::from)
     }
 
     /// `elements` rounded up to a power of two.
-    pub fn rounded(elements: u64) -> Self {
-        match elements {
-            UNKNOWN_COUNT => Self::Unknown,
-            elements => Self::UpTo(elements.checked_next_power_of_two().unwrap_or(u64::MAX)),
-        }
+    pub fn rounded(elements: u64, path: Path) -> Self {
+        known_elements(elements, path).map_or(Self::Unknown, |elements| {
+            Self::UpTo(elements.checked_next_power_of_two().unwrap_or(u64::MAX))
+        })
     }
 }
 

@@ -134,7 +134,7 @@ fn what_a_kernel_does_not_say_of_its_size_is_in_no_sum() {
         .collect();
     let [unknown, known] = entries[..] else { panic!("two keys: {entries:?}") };
     assert_eq!(unknown, (Path::SymmMemMultimem, Elements::Unknown, 2, 0, None));
-    assert_eq!((known.0, known.1, known.4), (Path::Nccl, Elements::Exactly(8), Some(8)));
+    assert_eq!((known.0, known.1, known.4), (Path::Nccl, Elements::Exactly(8), Some(16)));
 }
 
 #[test]

@@ -86,7 +86,16 @@ pub struct OperationCall {
 impl OperationCall {
     /// NCCL's count argument, where it is known.
     pub fn known_elements(&self) -> Option<u64> {
-        (self.elements != UNKNOWN_COUNT).then_some(self.elements)
+        known_elements(self.elements, self.path)
+    }
+}
+
+/// The count of an operation on `path`, where it is known. NCCL always says it, and takes every number.
+pub(crate) const fn known_elements(elements: u64, path: Path) -> Option<u64> {
+    match (path, elements) {
+        (Path::Nccl, _) => Some(elements),
+        (_, UNKNOWN_COUNT) => None,
+        _ => Some(elements),
     }
 }
 
