@@ -135,6 +135,9 @@ def run(case: Case, folder: Path, nccltap: Path, times: Path, plugin: bool) -> b
         environment["NCCLTAP_PLUGIN"] = "off"
     if case.version is not None:
         environment["VLLM_USE_V1"] = case.version
+    if case.engine == V11 and case.data > 1:
+        # 0.11 has replicas agree by NCCL, by which simulated ranks exchange no data; 0.20 has them agree on the CPU.
+        environment["VLLM_DISABLE_NCCL_FOR_DP_SYNCHRONIZATION"] = "1"
     report = folder / "report.json"
     command = [nccltap, "rehearse", "--quiet", "--engine", case.engine, "--model-config", case.model]
     command += ["--record", folder / "recording", "--report", report, "--", "python", HERE / ("served.py" if case.served else "offline.py"), "{model}"]
