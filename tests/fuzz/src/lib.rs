@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use nccltap_collector::collector::Collector;
-use nccltap_collector::outputs::{processes, prometheus::Exposition, rows, rows::View, text};
+use nccltap_collector::outputs::prometheus::{Exposition, Format};
+use nccltap_collector::outputs::{processes, rows, rows::View, text};
 use nccltap_proto::{Function, PROTOCOL_VERSION, RECORD_SIZE, v1};
 use std::sync::Arc;
 
@@ -22,8 +23,8 @@ pub fn holds_together(collector: Collector) {
         assert!(rows::json(&rows).is_ok());
         assert!(!text::report(&rows, &overview, view).is_empty());
     }
-    let metrics = Exposition::new(Arc::clone(&collector)).text();
-    assert!(metrics.is_ok_and(|metrics| metrics.ends_with("# EOF\n")));
+    let metrics = Exposition::new(Arc::clone(&collector)).write(Format::OpenMetrics);
+    assert!(metrics.is_ok_and(|metrics| metrics.ends_with(b"# EOF\n")));
 }
 
 /// The Hello of process `pid`, which a collector takes.
