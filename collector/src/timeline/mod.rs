@@ -66,7 +66,7 @@ pub struct OperationCall {
     pub operation: Operation,
     /// The communicator, `None` when the tap never saw it made.
     pub communicator: Option<CommunicatorId>,
-    /// NCCL's count argument, in elements; [`UNKNOWN_COUNT`](nccltap_proto::record::UNKNOWN_COUNT) for a kernel
+    /// NCCL's count argument, in elements; [`UNKNOWN_COUNT`] for a kernel
     /// that does not say it.
     pub elements: u64,
     /// The way it takes.
