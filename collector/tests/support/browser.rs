@@ -177,6 +177,16 @@ impl Browser {
         }
     }
 
+    /// Presses a key until an expression is true: what it works on may have nothing to show yet.
+    pub fn press_until(&mut self, key: &str, expression: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.value(&format!("Boolean({expression})")) != true {
+            assert!(Instant::now() < deadline, "{key} was pressed in vain until {expression}");
+            self.press(key);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// A picture of what is seen, as a file.
     pub fn picture(&mut self, file: &Path) {
         let taken = self.ask("Page.captureScreenshot", json!({ "format": "png" }));
