@@ -46,6 +46,7 @@ mod drain;
 mod faults;
 mod ffi;
 mod graphs;
+mod handles;
 mod hook;
 mod kernels;
 mod leftovers;

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use support::browser::{browser, contrast, luminance};
 use support::engine::{METRICS, OUTPUT, PROMPT, record};
 use support::nccltap;
 
@@ -40,22 +41,6 @@ const DARK: &str = "--blink-settings=preferredColorScheme=0";
 
 /// How long the browser may take for one page.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// The browser, or `None` where there is none.
-fn browser() -> Option<&'static str> {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let runs = |name: &&str| {
-        let version = Command::new(name).arg("--version").output();
-        version.is_ok_and(|output| output.status.success())
-    };
-    let found = names.into_iter().find(runs);
-    if found.is_none() {
-        eprintln!(
-            "SKIPPED: no browser here to open the pages with (Debian: apt-get install chromium)"
-        );
-    }
-    found
-}
 
 /// Opens a page. Gives what the browser printed, and what it logged.
 fn open(browser: &str, folder: &Path, page: &Path, options: &[&str]) -> (String, String) {
@@ -101,24 +86,6 @@ fn probed(browser: &str, folder: &Path, page: &Path, options: &[&str]) -> Value 
     assert!(console.len() == 1 && console[0].contains("the probe has looked"), "{console:?}");
     let (_, left) = printed.split_once("<pre id=\"probe\">").expect(&printed);
     serde_json::from_str(left.split_once("</pre>").unwrap().0).unwrap()
-}
-
-/// How light a colour `rgb(r, g, b)` is, from 0 to 1 (WCAG 2).
-fn luminance(color: &Value) -> f64 {
-    let text = color.as_str().unwrap();
-    let (_, numbers) = text.split_once('(').unwrap();
-    let parts: Vec<f64> = numbers
-        .trim_end_matches(')')
-        .split(',')
-        .map(|part| part.trim().parse::<f64>().unwrap() / 255.0)
-        .map(|part| if part <= 0.03928 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) })
-        .collect();
-    0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
-}
-
-fn contrast(a: &Value, b: &Value) -> f64 {
-    let (a, b) = (luminance(a), luminance(b));
-    (a.max(b) + 0.05) / (a.min(b) + 0.05)
 }
 
 /// The page of the whole run beside its prediction, and that of `nccltap predict`.

@@ -7,13 +7,12 @@
 mod support;
 
 use nccltap_proto::v1;
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use support::Collector;
-use support::browser::{Browser, browser};
+use support::browser::{Browser, browser, contrast, luminance};
 use support::engine::Shape;
 use support::job::Job;
 
@@ -173,24 +172,6 @@ const LOOK: &str = "(() => {
             || [...table.tBodies[0].rows].some((row) => row.cells[0].scope !== 'row')).length,
     };
 })()";
-
-/// How light a colour `rgb(r, g, b)` is, from 0 to 1 (WCAG 2).
-fn luminance(color: &Value) -> f64 {
-    let text = color.as_str().unwrap();
-    let (_, numbers) = text.split_once('(').unwrap();
-    let parts: Vec<f64> = numbers
-        .trim_end_matches(')')
-        .split(',')
-        .map(|part| part.trim().parse::<f64>().unwrap() / 255.0)
-        .map(|part| if part <= 0.03928 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) })
-        .collect();
-    0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
-}
-
-fn contrast(a: &Value, b: &Value) -> f64 {
-    let (a, b) = (luminance(a), luminance(b));
-    (a.max(b) + 0.05) / (a.min(b) + 0.05)
-}
 
 #[test]
 fn numbers_go_on_and_a_restart_of_the_collector_is_told_and_survived() {

@@ -1,21 +1,13 @@
 //! The executables that are alive: handle to number and manifest, found without a lock by every launch.
 //!
-//! The table is static and needs no allocation, so it is kept before the tap comes to life too: what
-//! is made executable then, and launched later, holds nothing of NCCL's. Pages that were never
-//! written take no memory.
+//! What is made executable before the tap comes to life, and launched later, holds nothing of NCCL's: it is kept
+//! as that.
 
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::*};
+use crate::handles::Handles;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::*};
 
 /// Places in the table.
 const PLACES: usize = 65_536;
-/// A handle is in one of so many places, or not in the table.
-const TRIES: usize = 64;
-/// Handle of a place that nobody has used yet.
-const FREE: u64 = 0;
-/// Handle of a place whose executable is gone.
-const GONE: u64 = 1;
-/// Handle of a place that is being written.
-const BUSY: u64 = 2;
 
 /// What a launch of an executable carries out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,14 +35,9 @@ pub(crate) struct Executable {
     pub(crate) inherited: bool,
 }
 
-struct Place {
-    handle: AtomicU64,
-    /// Number, manifest and generation.
-    executable: AtomicU64,
-}
-
 struct Table {
-    places: [Place; PLACES],
+    /// Number, manifest and generation of each.
+    handles: Handles<PLACES>,
     numbers: AtomicU32,
     /// Goes up with each fork, in the child.
     generation: AtomicU16,
@@ -60,62 +47,22 @@ static TABLE: Table = Table::new();
 
 impl Table {
     const fn new() -> Self {
-        Self {
-            places: [const { Place { handle: AtomicU64::new(FREE), executable: AtomicU64::new(0) } };
-                PLACES],
-            numbers: AtomicU32::new(0),
-            generation: AtomicU16::new(0),
-        }
-    }
-
-    /// The places where a handle may be, in the order in which they are tried.
-    #[inline(always)]
-    fn places(&self, handle: u64) -> impl Iterator<Item = &Place> {
-        // Handles are addresses: their low bits say nothing.
-        let start = (handle >> 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
-        (0..TRIES).filter_map(move |step| self.places.get((start as usize + step) % PLACES))
+        Self { handles: Handles::new(), numbers: AtomicU32::new(0), generation: AtomicU16::new(0) }
     }
 
     #[inline(always)]
     fn find(&self, handle: u64) -> Option<Executable> {
-        for place in self.places(handle) {
-            match place.handle.load(Acquire) {
-                FREE => return None,
-                found if found == handle => {
-                    return Some(self.unpack(place.executable.load(Relaxed)));
-                }
-                _ => {}
-            }
-        }
-        None
+        self.handles.find(handle).map(|word| self.unpack(word))
     }
 
     /// Enters an executable, or what one that is there holds from now on. False when there is no room.
     fn put(&self, handle: u64, holds: Holds) -> bool {
-        if matches!(handle, FREE | GONE | BUSY) {
-            return false;
-        }
-        let executable = self.pack(self.numbers.fetch_add(1, Relaxed).wrapping_add(1), holds);
-        if let Some(place) = self.places(handle).find(|p| p.handle.load(Acquire) == handle) {
-            place.executable.store(executable, Release);
-            return true;
-        }
-        for place in self.places(handle) {
-            let seen = place.handle.load(Relaxed);
-            let free = matches!(seen, FREE | GONE);
-            if free && place.handle.compare_exchange(seen, BUSY, AcqRel, Relaxed).is_ok() {
-                place.executable.store(executable, Relaxed);
-                place.handle.store(handle, Release);
-                return true;
-            }
-        }
-        false
+        let number = self.numbers.fetch_add(1, Relaxed).wrapping_add(1);
+        self.handles.put(handle, self.pack(number, holds))
     }
 
     fn remove(&self, handle: u64) {
-        if let Some(place) = self.places(handle).find(|p| p.handle.load(Acquire) == handle) {
-            place.handle.store(GONE, Release);
-        }
+        self.handles.remove(handle);
     }
 
     fn pack(&self, number: u32, holds: Holds) -> u64 {
@@ -200,17 +147,6 @@ mod tests {
         table.put(0x2000, Holds::Manifest(4));
         assert!(table.find(0x1000).unwrap().inherited);
         assert!(!table.find(0x2000).unwrap().inherited);
-    }
-
-    #[test]
-    fn a_full_table_says_so_and_forgets_nobody() {
-        static TABLE: Table = Table::new();
-        let table = &TABLE;
-        let handles = (1..PLACES as u64 * 2).map(|n| n << 5);
-        let entered: Vec<_> = handles.filter(|h| table.put(*h, Holds::Manifest(1))).collect();
-        assert!(entered.len() > PLACES / 2, "{}", entered.len());
-        assert!(entered.len() <= PLACES);
-        assert!(entered.iter().all(|handle| table.find(*handle).is_some()));
     }
 
     #[test]

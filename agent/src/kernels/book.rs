@@ -1,20 +1,12 @@
-//! The kernels of the list that this process has, by handle: found without a lock, kept without an allocation.
+//! The kernels of the list that this process has, by handle.
 
+use crate::handles::Handles;
 use nccltap_proto::Kernel;
 use nccltap_proto::kernels::{Form, Named};
 use nccltap_proto::record::NO_DATATYPE;
-use std::sync::atomic::{AtomicU64, Ordering::*};
 
 /// Places in the table. PyTorch, vLLM and FlashInfer together have some eight hundred such kernels.
 const PLACES: usize = 8192;
-/// A handle is in one of so many places, or not in the table.
-const TRIES: usize = 64;
-/// Handle of a place that nobody has used yet.
-const FREE: u64 = 0;
-/// Handle of a place whose kernel is gone.
-const GONE: u64 = 1;
-/// Handle of a place that is being written.
-const BUSY: u64 = 2;
 
 /// What is known of a kernel by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,66 +53,25 @@ impl Known {
     }
 }
 
-struct Place {
-    handle: AtomicU64,
-    known: AtomicU64,
-}
-
-pub(super) struct Book {
-    places: [Place; PLACES],
-}
+pub(super) struct Book(Handles<PLACES>);
 
 impl Book {
     pub(super) const fn new() -> Self {
-        let places =
-            [const { Place { handle: AtomicU64::new(FREE), known: AtomicU64::new(0) } }; PLACES];
-        Self { places }
-    }
-
-    /// The places where a handle may be, in the order in which they are tried.
-    fn places(&self, handle: u64) -> impl Iterator<Item = &Place> {
-        // Handles are addresses: their low bits say nothing.
-        let start = (handle >> 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 51;
-        (0..TRIES).filter_map(move |step| self.places.get((start as usize + step) % PLACES))
+        Self(Handles::new())
     }
 
     pub(super) fn find(&self, handle: u64) -> Option<Known> {
-        for place in self.places(handle) {
-            match place.handle.load(Acquire) {
-                FREE => return None,
-                found if found == handle => return Some(Known::unpack(place.known.load(Relaxed))),
-                _ => {}
-            }
-        }
-        None
+        self.0.find(handle).map(Known::unpack)
     }
 
     /// Enters a kernel. False when there is no room.
     pub(super) fn put(&self, handle: u64, known: Known) -> bool {
-        if matches!(handle, FREE | GONE | BUSY) {
-            return true;
-        }
-        if let Some(place) = self.places(handle).find(|p| p.handle.load(Acquire) == handle) {
-            place.known.store(known.pack(), Release);
-            return true;
-        }
-        for place in self.places(handle) {
-            let seen = place.handle.load(Relaxed);
-            let free = matches!(seen, FREE | GONE);
-            if free && place.handle.compare_exchange(seen, BUSY, AcqRel, Relaxed).is_ok() {
-                place.known.store(known.pack(), Relaxed);
-                place.handle.store(handle, Release);
-                return true;
-            }
-        }
-        false
+        self.0.put(handle, known.pack())
     }
 
     /// The handle is another's.
     pub(super) fn remove(&self, handle: u64) {
-        if let Some(place) = self.places(handle).find(|p| p.handle.load(Acquire) == handle) {
-            place.handle.store(GONE, Release);
-        }
+        self.0.remove(handle);
     }
 }
 
@@ -141,19 +92,5 @@ mod tests {
         assert!(BOOK.put(0x1000, known(3)));
         BOOK.remove(0x1010);
         assert_eq!((BOOK.find(0x1000), BOOK.find(0x1010)), (Some(known(3)), None));
-    }
-
-    #[test]
-    fn a_thousand_kernels_of_one_library_have_room() {
-        static BOOK: Book = Book::new();
-        assert!((1..=4096u64).all(|n| BOOK.put(n * 16, known(1))));
-        assert!((1..=4096u64).all(|n| BOOK.find(n * 16).is_some()));
-    }
-
-    #[test]
-    fn a_full_table_says_so() {
-        static BOOK: Book = Book::new();
-        let entered = (1..=4 * PLACES as u64).filter(|n| BOOK.put(n << 9, known(1))).count();
-        assert!(entered <= PLACES && entered > PLACES / 2, "{entered}");
     }
 }

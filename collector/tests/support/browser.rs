@@ -240,3 +240,22 @@ fn decoded(text: &str) -> Vec<u8> {
     }
     bytes
 }
+
+/// How light a colour `rgb(r, g, b)` is, from 0 to 1 (WCAG 2).
+pub fn luminance(color: &Value) -> f64 {
+    let text = color.as_str().unwrap();
+    let (_, numbers) = text.split_once('(').unwrap();
+    let parts: Vec<f64> = numbers
+        .trim_end_matches(')')
+        .split(',')
+        .map(|part| part.trim().parse::<f64>().unwrap() / 255.0)
+        .map(|part| if part <= 0.03928 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) })
+        .collect();
+    0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+}
+
+/// How well text of one colour is read on the other, from 1 to 21 (WCAG 2).
+pub fn contrast(a: &Value, b: &Value) -> f64 {
+    let (a, b) = (luminance(a), luminance(b));
+    (a.max(b) + 0.05) / (a.min(b) + 0.05)
+}
