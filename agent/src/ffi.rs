@@ -4,7 +4,7 @@
 //! a wrapper function has exactly the C prototype of the function it stands for.
 #![allow(unsafe_code)]
 
-use nccltap_proto::record::{NO_DATATYPE, NO_PEER};
+use nccltap_proto::record::{NO_DATATYPE, NO_PEER, UNKNOWN_COUNT};
 use std::ffi::{c_char, c_int, c_void};
 
 /// `ncclSuccess` (nccl.h).
@@ -69,6 +69,9 @@ pub(crate) struct Call {
     /// A kernel that is launched, by whatever handle, and the addresses of its arguments.
     pub(crate) kernel: *const c_void,
     pub(crate) kernel_arguments: *const *const c_void,
+    /// The GPUs of a copy, as devices or as contexts.
+    pub(crate) copied_from: usize,
+    pub(crate) copied_to: usize,
     /// The name of a kernel, mangled, a function that stands for one, and where CUDA puts a handle of one.
     pub(crate) kernel_name: *const c_char,
     pub(crate) host_function: *const c_void,
@@ -112,6 +115,8 @@ impl Call {
             look_up_flags: 0,
             kernel: std::ptr::null(),
             kernel_arguments: std::ptr::null(),
+            copied_from: 0,
+            copied_to: 0,
             kernel_name: std::ptr::null(),
             host_function: std::ptr::null(),
             new_kernel: std::ptr::null_mut(),
@@ -238,6 +243,20 @@ arguments! {
     KernelName(*const c_char) = |value, call| call.kernel_name = value;
     /// A function of a library that stands for a kernel, or another handle of one.
     HostFunction(*const c_void) = |value, call| call.host_function = value;
+    /// Bytes of a copy.
+    Bytes(usize) = |value, call| call.copies(value);
+    /// The device that a copy goes to.
+    ToDevice(c_int) = |value, call| call.copies_to_device(value);
+    /// The device that a copy comes from.
+    FromDevice(c_int) = |value, call| call.copies_from_device(value);
+    /// The context that a copy goes to.
+    ToContext(*mut c_void) = |value, call| call.copied_to = value as usize;
+    /// The context that a copy comes from.
+    FromContext(*mut c_void) = |value, call| call.copies_from_context(value as usize);
+    /// `cudaMemcpy3DPeerParms`.
+    DeviceCopy(*const DeviceBox) = |value, call| DeviceBox::note(value, call);
+    /// `CUDA_MEMCPY3D_PEER`.
+    ContextCopy(*const ContextBox) = |value, call| ContextBox::note(value, call);
     /// Where CUDA puts a handle of a kernel.
     NewKernel(*mut *mut c_void) = |value, call| call.new_kernel = value;
 }
@@ -266,6 +285,100 @@ impl LaunchHead {
         }
         // SAFETY: the caller's own argument, which CUDA reads next.
         unsafe { (*configuration).stream }
+    }
+}
+
+impl Call {
+    #[inline(always)]
+    fn copies(&mut self, bytes: usize) {
+        self.count = bytes;
+        self.datatype = nccltap_proto::Datatype::Uint8 as u8;
+    }
+
+    #[inline(always)]
+    fn copies_to_device(&mut self, device: c_int) {
+        self.peer = device;
+        self.copied_to = device as usize;
+    }
+
+    #[inline(always)]
+    fn copies_from_device(&mut self, device: c_int) {
+        self.reduction = device;
+        self.copied_from = device as usize;
+    }
+
+    /// Which device a context is on, only the driver could say.
+    #[inline(always)]
+    fn copies_from_context(&mut self, context: usize) {
+        self.reduction = NO_PEER;
+        self.copied_from = context;
+    }
+}
+
+/// `cudaMemcpy3DPeerParms` (driver_types.h).
+#[repr(C)]
+pub(crate) struct DeviceBox {
+    from: DeviceEnd,
+    to: DeviceEnd,
+    extent: [usize; 3],
+}
+
+/// One end of it.
+#[repr(C)]
+struct DeviceEnd {
+    array: usize,
+    _position: [usize; 3],
+    _pitched: [usize; 4],
+    device: c_int,
+}
+
+const _: () = assert!(size_of::<DeviceBox>() == 168);
+
+impl DeviceBox {
+    fn note(copy: *const Self, call: &mut Call) {
+        // SAFETY: the caller's own argument, which CUDA reads next.
+        let Some(Self { from, to, extent }) = (unsafe { copy.as_ref() }) else { return };
+        let bytes = extent.iter().fold(1, |bytes: usize, side| bytes.saturating_mul(*side));
+        // Of arrays the extent is in elements, and only the array knows how large they are.
+        let known = from.array == 0 && to.array == 0;
+        call.copies(if known { bytes } else { UNKNOWN_COUNT as usize });
+        call.copies_to_device(to.device);
+        call.copies_from_device(from.device);
+    }
+}
+
+/// `CUDA_MEMCPY3D_PEER` (cuda.h).
+#[repr(C)]
+pub(crate) struct ContextBox {
+    from: ContextEnd,
+    to: ContextEnd,
+    extent: [usize; 3],
+}
+
+/// One end of it.
+#[repr(C)]
+struct ContextEnd {
+    _position: [usize; 4],
+    memory: c_int,
+    _addresses: [usize; 3],
+    context: usize,
+    _pitch_and_height: [usize; 2],
+}
+
+const _: () = assert!(size_of::<ContextBox>() == 200);
+
+/// `CU_MEMORYTYPE_HOST` (cuda.h).
+const HOST_MEMORY: c_int = 1;
+
+impl ContextBox {
+    fn note(copy: *const Self, call: &mut Call) {
+        // SAFETY: the caller's own argument, which CUDA reads next.
+        let Some(Self { from, to, extent }) = (unsafe { copy.as_ref() }) else { return };
+        call.copies(extent.iter().fold(1, |bytes: usize, side| bytes.saturating_mul(*side)));
+        call.copies_from_context(from.context);
+        // What comes from the host, or goes there, is between no two GPUs.
+        let of_host = from.memory == HOST_MEMORY || to.memory == HOST_MEMORY;
+        call.copied_to = if of_host { from.context } else { to.context };
     }
 }
 

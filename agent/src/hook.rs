@@ -273,6 +273,7 @@ fn seen(library: usize, function: Function, call: &Call, real: impl FnOnce() -> 
             false => recorded(library, function, call, real),
             true => recorded_while_capturing(library, function, call, real),
         },
+        Meaning::PeerCopy(_) => copied(library, function, call, real),
         Meaning::Manage => recorded(library, function, call, real),
         Meaning::GroupStart => {
             let result = real();
@@ -289,7 +290,7 @@ fn seen(library: usize, function: Function, call: &Call, real: impl FnOnce() -> 
             }
             if graphs::any_open() {
                 let launches = function.meaning() == Meaning::GroupEnd;
-                graphs::group_ended(group, launches && is_taken(result));
+                graphs::group_ended(group, launches && function.is_taken(result));
             }
             if life::agent().is_some_and(|agent| agent.communicators.any_unfinished()) {
                 // SAFETY: the caller keeps its handles' places valid until the group has ended.
@@ -394,11 +395,6 @@ fn after(real: impl FnOnce() -> c_int, work: impl FnOnce()) -> c_int {
     result
 }
 
-/// Whether NCCL has taken what it was asked.
-const fn is_taken(result: c_int) -> bool {
-    matches!(result, SUCCESS | IN_PROGRESS)
-}
-
 /// The call, with a record around it.
 #[inline(always)]
 fn recorded(
@@ -459,8 +455,10 @@ impl Capturing {
         if opened {
             record::finish(library, call.communicator, result);
         }
-        if destination.is_capture() && is_taken(result) {
-            graphs::captured(destination, library, function.id(), call, record::group());
+        if destination.is_capture() && function.is_taken(result) {
+            // A group is of one library's operations: what goes past it is issued at once.
+            let group = if function.is_grouped() { record::group() } else { 0 };
+            graphs::captured(destination, library, function.id(), call, group);
         }
     }
 }
@@ -483,6 +481,19 @@ fn kernel_launched(
     match graphs::any_open() {
         false => recorded(library, function, &said, real),
         true => recorded_while_capturing(library, function, &said, real),
+    }
+}
+
+/// Memory is copied from one GPU to another; or within one, and then nothing is between GPUs.
+#[inline(always)]
+fn copied(library: usize, function: Function, call: &Call, real: impl FnOnce() -> c_int) -> c_int {
+    if call.copied_from == call.copied_to {
+        return real();
+    }
+    life::wake();
+    match graphs::any_open() {
+        false => recorded(library, function, call, real),
+        true => recorded_while_capturing(library, function, call, real),
     }
 }
 

@@ -1,4 +1,4 @@
-//! THE TABLE: every function the tap wraps, of NCCL, of CUDA's graphs, and of CUDA's kernels.
+//! THE TABLE: every function the tap wraps, of NCCL, and of CUDA's graphs, kernels and copies between GPUs.
 //!
 //! One row is one function: the number that stands for it in records, its C prototype as `nccl.h`,
 //! `cuda_runtime_api.h` or `cuda.h` has it, and what it means to us. Everything else follows from the rows:
@@ -13,6 +13,8 @@
 //!
 //! Numbers are part of the wire contract: a new row takes the next free number, and a number is
 //! never given to another function.
+
+use crate::kernels::Path;
 
 /// Calls `$use_rows!` with all rows of the table.
 ///
@@ -179,6 +181,22 @@ macro_rules! wrapped_functions {
        127 cuLaunchKernelEx_ptsz(configuration: ThreadLaunchConfiguration, kernel: LaunchedKernel, arguments: KernelArguments, extra: Opaque) = KernelLaunchEx, "11.8";
        128 cuLaunchCooperativeKernel(kernel: LaunchedKernel, grid_x: Int, grid_y: Int, grid_z: Int, block_x: Int, block_y: Int, block_z: Int, shared: Int, stream: Stream, arguments: KernelArguments) = KernelLaunch, "9.0";
        129 cuLaunchCooperativeKernel_ptsz(kernel: LaunchedKernel, grid_x: Int, grid_y: Int, grid_z: Int, block_x: Int, block_y: Int, block_z: Int, shared: Int, stream: ThreadStream, arguments: KernelArguments) = KernelLaunch, "9.0";
+
+        // Copies that name both GPUs. The runtime names devices, the driver contexts.
+       130 cudaMemcpyPeer(to: Buffer, to_device: ToDevice, from: Buffer, from_device: FromDevice, bytes: Bytes) = PeerCopy(Copy), "4.0";
+       131 cudaMemcpyPeerAsync(to: Buffer, to_device: ToDevice, from: Buffer, from_device: FromDevice, bytes: Bytes, stream: Stream) = PeerCopy(Copy), "4.0";
+       132 cudaMemcpy3DPeer(copy: DeviceCopy) = PeerCopy(Copy), "4.0";
+       133 cudaMemcpy3DPeer_ptds(copy: DeviceCopy) = PeerCopy(Copy), "7.0";
+       134 cudaMemcpy3DPeerAsync(copy: DeviceCopy, stream: Stream) = PeerCopy(Copy), "4.0";
+       135 cudaMemcpy3DPeerAsync_ptsz(copy: DeviceCopy, stream: ThreadStream) = PeerCopy(Copy), "7.0";
+       136 cuMemcpyPeer(to: Buffer, to_context: ToContext, from: Buffer, from_context: FromContext, bytes: Bytes) = PeerCopy(Copy), "4.0";
+       137 cuMemcpyPeer_ptds(to: Buffer, to_context: ToContext, from: Buffer, from_context: FromContext, bytes: Bytes) = PeerCopy(Copy), "7.0";
+       138 cuMemcpyPeerAsync(to: Buffer, to_context: ToContext, from: Buffer, from_context: FromContext, bytes: Bytes, stream: Stream) = PeerCopy(Copy), "4.0";
+       139 cuMemcpyPeerAsync_ptsz(to: Buffer, to_context: ToContext, from: Buffer, from_context: FromContext, bytes: Bytes, stream: ThreadStream) = PeerCopy(Copy), "7.0";
+       140 cuMemcpy3DPeer(copy: ContextCopy) = PeerCopy(Copy), "4.0";
+       141 cuMemcpy3DPeer_ptds(copy: ContextCopy) = PeerCopy(Copy), "7.0";
+       142 cuMemcpy3DPeerAsync(copy: ContextCopy, stream: Stream) = PeerCopy(Copy), "4.0";
+       143 cuMemcpy3DPeerAsync_ptsz(copy: ContextCopy, stream: ThreadStream) = PeerCopy(Copy), "7.0";
     } };
 }
 
@@ -247,6 +265,8 @@ pub enum Meaning {
     KernelLaunch,
     /// Launches a kernel, which is the second argument.
     KernelLaunchEx,
+    /// Moves data from one GPU to another, beside NCCL.
+    PeerCopy(Operation),
 }
 
 /// A library whose functions the tap wraps. Several copies of each can be in one process.
@@ -310,11 +330,13 @@ pub enum Operation {
     Recv,
     /// A one-sided write into a peer's window.
     PutSignal,
+    /// A copy from one GPU's memory to another's, by CUDA. Not one of NCCL's.
+    Copy,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::AllReduce,
         Self::Broadcast,
         Self::Reduce,
@@ -326,6 +348,7 @@ impl Operation {
         Self::Send,
         Self::Recv,
         Self::PutSignal,
+        Self::Copy,
     ];
 
     /// NCCL's name without the prefix, e.g. `AllReduce`.
@@ -342,6 +365,7 @@ impl Operation {
             Self::Send => "Send",
             Self::Recv => "Recv",
             Self::PutSignal => "PutSignal",
+            Self::Copy => "Copy",
         }
     }
 }
@@ -410,8 +434,30 @@ impl Function {
     /// The operation, if the function moves data.
     pub const fn operation(self) -> Option<Operation> {
         match self.meaning() {
-            Meaning::Operation(operation) => Some(operation),
+            Meaning::Operation(operation) | Meaning::PeerCopy(operation) => Some(operation),
             _ => None,
+        }
+    }
+
+    /// Whether its operation waits for the end of the group it is called in.
+    pub const fn is_grouped(self) -> bool {
+        matches!(self.meaning(), Meaning::Operation(_))
+    }
+
+    /// The way its operation takes.
+    pub const fn path(self) -> Path {
+        match self.meaning() {
+            Meaning::PeerCopy(_) => Path::PeerCopy,
+            _ => Path::Nccl,
+        }
+    }
+
+    /// Whether a call that gave this result was taken: it will be carried out, or has been.
+    pub const fn is_taken(self, result: i32) -> bool {
+        match self.library() {
+            // `ncclInProgress`: a nonblocking communicator works on it.
+            Library::Nccl => matches!(result, 0 | 7),
+            Library::CudaRuntime | Library::CudaDriver => result == 0,
         }
     }
 }

@@ -36,11 +36,13 @@ pub enum Path {
     DeepEpHighThroughput,
     /// DeepEP's exchange of tokens between experts, for latency.
     DeepEpLowLatency,
+    /// CUDA's copies that name both GPUs.
+    PeerCopy,
 }
 
 impl Path {
     /// Every path.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Nccl,
         Self::CustomAllReduce,
         Self::QuickReduce,
@@ -52,6 +54,7 @@ impl Path {
         Self::FlashInferAlltoAll,
         Self::DeepEpHighThroughput,
         Self::DeepEpLowLatency,
+        Self::PeerCopy,
     ];
 
     /// The name in reports and labels.
@@ -68,7 +71,18 @@ impl Path {
             Self::FlashInferAlltoAll => "flashinfer_all_to_all",
             Self::DeepEpHighThroughput => "deepep_ht",
             Self::DeepEpLowLatency => "deepep_ll",
+            Self::PeerCopy => "peer_copy",
         }
+    }
+
+    /// The path with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|path| path.name() == name)
+    }
+
+    /// Whether it is the way of kernels that carry out collectives in place of NCCL.
+    pub const fn is_of_kernels(self) -> bool {
+        !matches!(self, Self::Nccl | Self::PeerCopy)
     }
 }
 

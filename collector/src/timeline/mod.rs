@@ -12,7 +12,8 @@
 //! - marks of engine steps take their place among the operations of all threads;
 //! - a call that went to a graph under capture carries nothing out; each launch of a graph carries out
 //!   what its manifest says;
-//! - a kernel that moves data beside NCCL is an operation like any other, on its own path (`kernels`).
+//! - a kernel that moves data beside NCCL is an operation like any other, on its own path (`kernels`), and so is a
+//!   copy between GPUs; neither is part of a group.
 
 mod clock;
 mod communicators;
@@ -35,9 +36,6 @@ use std::collections::BTreeMap;
 
 /// `ncclSuccess`.
 const SUCCESS: i32 = 0;
-/// `ncclInProgress`: a nonblocking communicator took the call and works on it.
-const IN_PROGRESS: i32 = 7;
-
 /// How an operation came to be launched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Launch {
@@ -66,14 +64,14 @@ pub struct OperationCall {
     pub operation: Operation,
     /// The communicator, `None` when the tap never saw it made.
     pub communicator: Option<CommunicatorId>,
-    /// NCCL's count argument, in elements; [`UNKNOWN_COUNT`] for a kernel
+    /// NCCL's count argument, in elements; [`UNKNOWN_COUNT`] for a kernel or a copy
     /// that does not say it.
     pub elements: u64,
     /// The way it takes.
     pub path: Path,
     /// `None` for a data type that is not in NCCL's list.
     pub datatype: Option<Datatype>,
-    /// Peer or root, as a rank of the communicator.
+    /// Peer or root, as a rank of the communicator. Of a copy, the device it goes to, as its process counts devices.
     pub peer: Option<i32>,
     /// How it was launched.
     pub launch: Launch,
@@ -385,10 +383,16 @@ impl Reading {
             return self.kernel(function, record, listener);
         }
         listener.call(function);
-        let went_through = matches!(record.result, SUCCESS | IN_PROGRESS);
+        let went_through = function.is_taken(record.result);
         match function.meaning() {
-            Meaning::Operation(operation) if went_through && record.is_captured() => {
+            Meaning::Operation(operation) | Meaning::PeerCopy(operation)
+                if went_through && record.is_captured() =>
+            {
                 listener.captured(&self.operation(function, operation, record));
+            }
+            Meaning::PeerCopy(operation) if went_through => {
+                let call = self.operation(function, operation, record);
+                listener.operation(&call, &self.communicators);
             }
             Meaning::GraphLaunch if record.result == SUCCESS => {
                 let holds = match (record.is_captured(), record.count) {
@@ -401,8 +405,6 @@ impl Reading {
                 };
                 listener.launched(holds, record.end, &self.communicators);
             }
-            // CUDA's codes are not NCCL's: none but success means that it was launched.
-            Meaning::GraphLaunch => listener.failed(function, record.result),
             Meaning::Operation(operation) if went_through => {
                 let call = self.operation(function, operation, record);
                 match record.group {
@@ -470,7 +472,7 @@ impl Reading {
             operation,
             communicator: self.communicators.find(record.communicator, record.start),
             elements: record.count,
-            path: Path::Nccl,
+            path: function.path(),
             datatype: Datatype::from_code(record.datatype),
             peer: (record.peer != NO_PEER).then_some(record.peer),
             launch: Launch::Eager,
