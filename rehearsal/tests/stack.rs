@@ -128,14 +128,13 @@ impl Venv {
     }
 
     fn build(&self, gpu: &GpuProfile) -> Stack {
-        let site_packages = self.directory.path().join("site-packages");
-        stack::build(&site_packages, &self.directory.path().join("stack"), gpu).unwrap()
+        build_in(self.directory.path(), gpu)
     }
 
     fn run(&self, what: &str) -> Output {
         let stack = self.build(gpus::find("h100").unwrap());
         let mut command = Command::new(&self.host);
-        command.env_remove("CUDA_VISIBLE_DEVICES").envs(stack.environment);
+        command.env_remove("CUDA_VISIBLE_DEVICES").envs(stack.environment.clone());
         command.env("NCCLTAP_REHEARSAL_SAID", "1").arg(&self.wheel).arg(what).output().unwrap()
     }
 
@@ -154,6 +153,10 @@ impl Venv {
         assert_eq!(line.lines().count(), 1, "{line}");
         line.trim_end().replace(&self.wheel.display().to_string(), "WHEEL")
     }
+}
+
+fn build_in(directory: &Path, gpu: &GpuProfile) -> Stack {
+    stack::build(&directory.join("site-packages"), &directory.join("stack"), gpu).unwrap()
 }
 
 #[test]
@@ -223,6 +226,27 @@ fn a_stack_is_made_anew_only_when_a_wheel_has_changed() {
     let wheel = fs::File::options().append(true).open(&venv.wheel).unwrap();
     wheel.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     assert_ne!(made(&venv.build(gpu)), first);
+}
+
+#[test]
+fn another_process_finds_the_stack_that_was_made() {
+    let venv = Venv::new();
+    let made = venv.build(gpus::find("h100").unwrap()).libraries;
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "prints_where_the_stack_is", "--ignored", "--nocapture"]);
+    let said = again.env(VENV, venv.directory.path()).output().unwrap().stdout;
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains(&format!("it is in {}\n", made.display())), "{said}");
+}
+
+/// The packages of the test that started this one.
+const VENV: &str = "NCCLTAP_TEST_VENV";
+
+#[test]
+#[ignore = "run by another test, in a process of its own"]
+fn prints_where_the_stack_is() {
+    let directory = std::path::PathBuf::from(std::env::var_os(VENV).unwrap());
+    println!("it is in {}", build_in(&directory, gpus::find("h100").unwrap()).libraries.display());
 }
 
 #[test]

@@ -15,13 +15,15 @@ import sys
 import time
 
 PROMPT = 128
+# Ranks that share few cores pause for longer than they would by themselves.
+QUIET = 5
 
 
 def rest() -> None:
-    """Waits until the simulator has counted nothing for a second."""
+    """Waits until the simulator has counted nothing for QUIET seconds."""
     folder = pathlib.Path(os.environ["NCCLTAP_REHEARSAL_COUNTS_DIR"])
     counted, since = None, time.monotonic()
-    while time.monotonic() - since < 1:
+    while time.monotonic() - since < QUIET:
         now = [hash(file.read_bytes()) for file in sorted(folder.iterdir())]
         if now != counted:
             counted, since = now, time.monotonic()

@@ -25,23 +25,24 @@ const CACHES: &[(&str, &str)] = &[
     ("VLLM_CONFIG_ROOT", "config"),
 ];
 
-/// The variables that an engine runs with. `inherited` gives those of the user, who is not overruled
+/// The variables that an engine runs with, on the libraries in `stack`. `inherited` gives those of the user, who is not overruled
 /// but where a cache would be spoilt.
 pub fn environment(
     engine: &Engine,
     release: &Release,
+    stack: &Path,
     inherited: &dyn Fn(&str) -> Option<OsString>,
 ) -> Vec<(&'static str, OsString)> {
     let own = [ALONE, release.environment].concat();
     let own = own.iter().filter(|(name, _)| inherited(name).is_none());
     let value = |text: &str| match text {
-        STACK => engine.stack().into_os_string(),
+        STACK => stack.into(),
         _ => text.into(),
     };
     let mut variables: Vec<_> = own.map(|(name, text)| (*name, value(text))).collect();
     let cache = engine.cache();
     variables.extend(CACHES.iter().map(|(name, folder)| (*name, cache.join(folder).into())));
-    let path = in_front(&stack::programs(&engine.stack()), inherited("PATH").as_deref());
+    let path = in_front(&stack::programs(stack), inherited("PATH").as_deref());
     variables.push(("PATH", in_front(&engine.environment().join("bin"), Some(&path))));
     variables.push(("VIRTUAL_ENV", engine.environment().into()));
     variables
@@ -78,21 +79,21 @@ mod tests {
         let engine = Engine { folder: "/e".into(), manifest };
         let inherited: BTreeMap<_, _> = inherited.iter().copied().collect();
         let inherited = |name: &str| inherited.get(name).map(OsString::from);
-        environment(&engine, wanted.like, &inherited).into_iter().collect()
+        environment(&engine, wanted.like, Path::new("/e/stack/1"), &inherited).into_iter().collect()
     }
 
     #[test]
     fn programs_of_the_engine_come_first_and_its_caches_are_its_own() {
         let environment = of(&[("PATH", "/usr/bin"), ("TRITON_CACHE_DIR", "/mine")]);
-        assert_eq!(environment["PATH"], "/e/venv/bin:/e/stack/bin:/usr/bin");
+        assert_eq!(environment["PATH"], "/e/venv/bin:/e/stack/1/bin:/usr/bin");
         assert_eq!(environment["TRITON_CACHE_DIR"], "/e/cache/triton");
         assert_eq!(environment["VLLM_USE_DEEP_GEMM"], "0");
-        assert_eq!(of(&[])["PATH"], "/e/venv/bin:/e/stack/bin");
+        assert_eq!(of(&[])["PATH"], "/e/venv/bin:/e/stack/1/bin");
     }
 
     #[test]
     fn an_engine_that_looks_for_cuda_finds_the_simulated_libraries() {
-        assert_eq!(of_engine("sglang==0.5.5", &[])["CUDA_HOME"], "/e/stack");
+        assert_eq!(of_engine("sglang==0.5.5", &[])["CUDA_HOME"], "/e/stack/1");
     }
 
     #[test]

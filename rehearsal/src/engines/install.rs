@@ -69,7 +69,7 @@ impl Installation<'_> {
         let manifest =
             Manifest { package: wanted.like.package.to_owned(), version, python: python.version };
         let engine = Engine { folder: folder.clone(), manifest };
-        stack::build(&engine.site_packages(), &engine.stack(), &gpus::PROFILES[0])?;
+        stack::build(&engine.site_packages(), &engine.stacks(), &gpus::PROFILES[0])?;
         engine.complete()?;
         Ok(engine)
     }

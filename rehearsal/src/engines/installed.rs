@@ -72,8 +72,8 @@ impl Engine {
         self.folder.join("cache")
     }
 
-    /// Where the simulated libraries are that were made for it.
-    pub fn stack(&self) -> PathBuf {
+    /// Where simulated libraries are that were made for it, each in a folder of its own.
+    pub fn stacks(&self) -> PathBuf {
         self.folder.join("stack")
     }
 }

@@ -1,6 +1,7 @@
 //! The libraries there are, and what becomes of functions of theirs that are not simulated: the table.
 
 use super::objects::{self, Object};
+use std::hash::{Hash, Hasher};
 
 /// What a stub does.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(super) struct Rule {
 }
 
 /// A kind of library.
-#[derive(Debug, Hash)]
+#[derive(Debug)]
 pub(super) struct Kind {
     /// The beginning of its name, up to the version; that of `libcudart.so.12` is `libcudart.so.`.
     pub(super) library: &'static str,
@@ -31,6 +32,15 @@ pub(super) struct Kind {
     pub(super) simulated: fn(version: &str) -> Option<Object>,
     /// For the rest: the first rule that matches. Where none does, the stub ends the process.
     pub(super) rules: &'static [Rule],
+}
+
+impl Hash for Kind {
+    /// The same in every process: of what is simulated, the objects count and not where the function is
+    /// that chooses them.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { library, prefixes, simulated, rules } = self;
+        (library, prefixes, ["12", "13"].map(simulated), rules).hash(state);
+    }
 }
 
 const fn rule(names: &'static str, stub: Stub, reason: &'static str) -> Rule {

@@ -7,6 +7,7 @@
 //! caller. `link.rs` makes shared libraries of it, with the names and symbol versions that the wheels
 //! expect, by the C compiler.
 
+mod kept;
 mod kinds;
 mod link;
 mod nvidia_smi;
@@ -26,11 +27,10 @@ use std::hash::{Hash, Hasher};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// The file that says what the libraries beside it were made from.
-const STAMP: &str = "made-from";
-
 /// Simulated libraries, ready to run the engine they were made for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// They stay where they are as long as this is held, whoever makes others meanwhile.
+#[derive(Debug)]
 pub struct Stack {
     /// The directory they lie in.
     pub libraries: PathBuf,
@@ -40,50 +40,38 @@ pub struct Stack {
     /// The variables of a process that runs on them, but for `LD_PRELOAD`. `LD_LIBRARY_PATH` has this
     /// process's own behind the libraries.
     pub environment: Vec<(&'static str, OsString)>,
+    _kept: kept::Kept,
 }
 
-/// Makes the simulated libraries for the packages in `site_packages`, in the directory `into`, unless
-/// they were made before and nothing has changed since.
+/// Makes the simulated libraries for the packages in `site_packages`, in a directory of their own in
+/// `stacks`, unless they were made before and nothing has changed since.
 ///
 /// `gpu` is what every device will be; further variables of `common/environment.h` choose how many
 /// devices there are, how much memory they have, and where counts are kept.
 ///
 /// # Errors
-/// When the packages cannot be read, there is no PyTorch among them, `into` cannot be written, or the
+/// When the packages cannot be read, there is no PyTorch among them, `stacks` cannot be written, or the
 /// C compiler (`CC`, else `cc`) cannot be run or refuses.
-pub fn build(site_packages: &Path, into: &Path, gpu: &GpuProfile) -> anyhow::Result<Stack> {
+pub fn build(site_packages: &Path, stacks: &Path, gpu: &GpuProfile) -> anyhow::Result<Stack> {
     let versions = versions::Versions::of(site_packages)?;
     let files = scan::files(site_packages)?;
-    let stamp = stamp(&files);
-    if fs::read_to_string(into.join(STAMP)).ok().as_deref() != Some(&stamp) {
-        make(&Wanted::scan(&files)?, into, &stamp)
-            .with_context(|| format!("no libraries can be made in {}", into.display()))?;
-    }
+    let kept = kept::kept(stacks, &stamp(&files), |folder| make(&Wanted::scan(&files)?, folder))
+        .with_context(|| format!("no libraries can be made in {}", stacks.display()))?;
     Ok(Stack {
-        libraries: into.to_owned(),
-        preload: preload(into)?,
-        environment: environment(into, gpu, &versions),
+        libraries: kept.folder.clone(),
+        preload: preload(&kept.folder)?,
+        environment: environment(&kept.folder, gpu, &versions),
+        _kept: kept,
     })
 }
 
-/// Makes the libraries aside and puts them in their place when they are complete, so that who looks
-/// meanwhile finds all or nothing.
-fn make(wanted: &Wanted, into: &Path, stamp: &str) -> anyhow::Result<()> {
-    let mut draft = into.as_os_str().to_owned();
-    draft.push(format!(".draft-{}", std::process::id()));
-    let draft = PathBuf::from(draft);
-    fs::create_dir_all(&draft)?;
-    link::all(wanted, &draft)?;
-    let programs = programs(&draft);
+fn make(wanted: &Wanted, folder: &Path) -> anyhow::Result<()> {
+    link::all(wanted, folder)?;
+    let programs = programs(folder);
     fs::create_dir(&programs)?;
     // Who looks for CUDA's libraries in a folder of CUDA finds them too.
-    symlink(".", draft.join("lib64"))?;
+    symlink(".", folder.join("lib64"))?;
     crate::put(&programs.join("nvidia-smi"), nvidia_smi::script().as_bytes(), 0o755)?;
-    fs::write(draft.join(STAMP), stamp)?;
-    if into.exists() {
-        fs::remove_dir_all(into)?;
-    }
-    fs::rename(&draft, into)?;
     Ok(())
 }
 
@@ -95,7 +83,7 @@ fn stamp(files: &[scan::File]) -> String {
     crate::FILES.map(|file| file.bytes).hash(&mut hasher);
     kinds::KINDS.hash(&mut hasher);
     nvidia_smi::script().hash(&mut hasher);
-    format!("{:016x}\n", hasher.finish())
+    format!("{:016x}", hasher.finish())
 }
 
 /// Where the simulated programs of a stack are: to be put in `PATH`.

@@ -138,6 +138,7 @@ fn options(row: &Row) -> Result<Vec<String>, String> {
     for (holds, option) in [
         (layout.experts, " --ep"),
         (row.graphs, " --cuda-graphs"),
+        (row.custom, " --custom-all-reduce"),
         (row.agrees_on_the_cpu(), " --disable-nccl-for-dp-synchronization"),
     ] {
         text.push_str(if holds { option } else { "" });

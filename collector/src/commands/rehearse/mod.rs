@@ -17,7 +17,7 @@ use nccltap_rehearsal::engines::environment::{self, environment};
 use nccltap_rehearsal::engines::installed::{self, Engine};
 use nccltap_rehearsal::gpus::{self, GpuProfile};
 use nccltap_rehearsal::models::{self, Model, Preset};
-use nccltap_rehearsal::stack;
+use nccltap_rehearsal::stack::{self, Stack};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -99,7 +99,9 @@ impl Rehearse {
         let own = tempfile::tempdir().context("a temporary directory cannot be made")?;
         let model = self.model(&home, own.path())?;
         let command = adapted(&self.command, model.as_ref(), wanted.like);
-        let mut environment = self.environment(&engine, &wanted, model.as_ref())?;
+        // It is held to the end: nobody puts other libraries in its place while this runs.
+        let stack = stack::build(&engine.site_packages(), &engine.stacks(), self.gpu)?;
+        let mut environment = self.environment(&engine, &wanted, &stack, model.as_ref());
         if self.rendezvous {
             let meeting = own.path().join("rendezvous");
             std::fs::create_dir(&meeting).with_context(|| meeting.display().to_string())?;
@@ -174,20 +176,20 @@ impl Rehearse {
         &self,
         engine: &Engine,
         wanted: &Wanted,
+        stack: &Stack,
         model: Option<&Model>,
-    ) -> anyhow::Result<Environment> {
+    ) -> Environment {
         let inherited = |name: &str| std::env::var_os(name);
-        let mut variables = environment(engine, wanted.like, &inherited);
-        let stack = stack::build(&engine.site_packages(), &engine.stack(), self.gpu)?;
+        let mut variables = environment(engine, wanted.like, &stack.libraries, &inherited);
         let preloaded = std::env::var_os("LD_PRELOAD");
         variables.push(("LD_PRELOAD", joined(&stack.preload, preloaded.as_deref())));
-        variables.extend(stack.environment);
+        variables.extend(stack.environment.iter().cloned());
         variables.push(("NCCLTAP_REHEARSAL_GPUS", self.gpus_per_node.to_string().into()));
         variables.push(("NCCLTAP_REHEARSAL_SAID", "1".into()));
         if let Some(model) = model {
             variables.push((environment::MODEL, model.folder.clone().into()));
         }
-        Ok(variables)
+        variables
     }
 }
 

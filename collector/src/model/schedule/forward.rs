@@ -21,6 +21,9 @@ pub(super) struct Forward<'a> {
     /// Tokens, padding counted, of each replica whose passes are made together: of this one alone,
     /// unless they share experts.
     pub(super) replicas: &'a [u64],
+    /// Whether the pass goes before a capture of it. Custom all-reduce then makes its output and
+    /// sends nothing (`custom_all_reduce.py`, `CustomAllreduce.custom_all_reduce`).
+    pub(super) warms_up: bool,
 }
 
 impl Forward<'_> {
@@ -85,7 +88,10 @@ impl Forward<'_> {
             }
             return;
         }
-        schedule.add(ranks, self.all_reduce(tokens, hidden), count * times);
+        let call = self.all_reduce(tokens, hidden);
+        if !(self.warms_up && call.path == Path::CustomAllReduce) {
+            schedule.add(ranks, call, count * times);
+        }
     }
 
     /// An all-reduce of activations, `hidden` wide, by the way that it takes.

@@ -198,7 +198,8 @@ impl Schedule {
             true => step.sequences() + step.drafts,
             false => step.sampled(),
         };
-        let forward = Forward { deployment, replica, phase: step.phase(), replicas };
+        let forward =
+            Forward { deployment, replica, phase: step.phase(), replicas, warms_up: false };
         if deployment.engine.broadcasts_metadata() {
             metadata::broadcast(self, &forward, step, replayed_at(deployment, step));
         }

@@ -23,7 +23,7 @@ pub(super) fn start(schedule: &mut Schedule, deployment: &Deployment, replica: u
     let replicas = if deployment.replicas_step_together() { layout.data as usize } else { 1 };
     let tokens = |tokens| vec![tokens; replicas];
     fn forward<'a>(deployment: &'a Deployment, replica: u32, tokens: &'a [u64]) -> Forward<'a> {
-        Forward { deployment, replica, phase: Phase::Startup, replicas: tokens }
+        Forward { deployment, replica, phase: Phase::Startup, replicas: tokens, warms_up: false }
     }
     let one = tokens(1);
     for stage in 0..layout.pipeline {
@@ -45,7 +45,7 @@ pub(super) fn start(schedule: &mut Schedule, deployment: &Deployment, replica: u
     for (size, times) in warm_ups(deployment) {
         let size = tokens(size);
         for stage in 0..layout.pipeline {
-            let warm_up = forward(deployment, replica, &size);
+            let warm_up = Forward { warms_up: true, ..forward(deployment, replica, &size) };
             // Each is captured as often as it is run before.
             warm_up.agree(schedule, stage, 2 * times);
             warm_up.layers(schedule, stage, times);
