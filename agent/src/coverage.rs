@@ -41,6 +41,18 @@ const LEFT_ALONE: &[(&str, &str)] = &[
     ("ncclLLA2A*", "sizes resources of device code"),
 ];
 
+/// What the tap leaves alone of RCCL's, beside those that NCCL has too.
+const LEFT_ALONE_OF_RCCL: &[(&str, &str)] =
+    &[("msccl*", "loads and runs schedules that are not NCCL's; no engine calls it")];
+
+/// Functions of the table that RCCL has and NCCL has not.
+const RCCL_ALONE: [Function; 4] = [
+    Function::ncclAllToAll,
+    Function::ncclAllToAllv,
+    Function::ncclAllReduceWithBias,
+    Function::ncclAlltoAllv,
+];
+
 /// What the tap leaves alone of the CUDA runtime's functions for graphs, capture and kernels, and why.
 const LEFT_ALONE_OF_CUDA: &[(&str, &str)] = &[
     ("cudaLaunchCooperativeKernelMultiDevice", "several devices by one thread; gone in CUDA 13"),
@@ -158,12 +170,16 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 /// Names that releases of a library export, each with the releases that do.
 fn exported(library: Library) -> BTreeMap<String, Vec<String>> {
-    let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let lists = match library {
+    listed(match library {
         Library::Nccl => "nccl-api",
         Library::CudaRuntime => "cuda-api",
         Library::CudaDriver => "cuda-api/driver",
-    };
+    })
+}
+
+/// The names in the lists of a folder, each with the releases whose list has it.
+fn listed(lists: &str) -> BTreeMap<String, Vec<String>> {
+    let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let lists = Path::new(env!("CARGO_MANIFEST_DIR")).join(lists);
     for list in std::fs::read_dir(lists).unwrap().map(|entry| entry.unwrap().path()) {
         if list.extension().is_some_and(|extension| extension == "txt") {
@@ -209,6 +225,20 @@ fn whatever_a_library_exports_is_wrapped_or_left_alone_for_a_reason() {
 }
 
 #[test]
+fn whatever_rccl_has_beside_nccl_is_wrapped_or_left_alone_for_a_reason() {
+    let [nccl, rccl] = ["nccl-api", "nccl-api/rccl"].map(listed);
+    assert!(rccl.len() > 30, "the list is there");
+    for name in rccl.keys() {
+        let wrapped = Function::ALL.iter().any(|function| function.name() == name);
+        let mut alone = LEFT_ALONE.iter().chain(LEFT_ALONE_OF_RCCL);
+        assert!(wrapped != alone.any(|(pattern, _)| matches(pattern, name)), "{name} of RCCL");
+    }
+    for function in RCCL_ALONE {
+        assert!(!nccl.contains_key(function.name()), "{} is NCCL's too", function.name());
+    }
+}
+
+#[test]
 fn what_is_left_alone_is_exported_by_some_release() {
     for library in Library::ALL {
         let exported = exported(library);
@@ -224,7 +254,9 @@ fn every_function_of_the_table_is_exported_since_the_release_it_names() {
     for library in Library::ALL {
         let exported = exported(library);
         let listed: BTreeSet<_> = exported.values().flatten().map(|text| release(text)).collect();
-        for function in Function::ALL.iter().filter(|function| function.library() == library) {
+        let has =
+            |function: &&Function| function.library() == library && !RCCL_ALONE.contains(function);
+        for function in Function::ALL.iter().filter(has) {
             let releases = exported.get(function.name());
             let first = releases.and_then(|all| all.iter().map(|text| release(text)).min());
             let expected = listed.iter().find(|listed| **listed >= release(function.since()));

@@ -197,6 +197,12 @@ macro_rules! wrapped_functions {
        141 cuMemcpy3DPeer_ptds(copy: ContextCopy) = PeerCopy(Copy), "7.0";
        142 cuMemcpy3DPeerAsync(copy: ContextCopy, stream: Stream) = PeerCopy(Copy), "4.0";
        143 cuMemcpy3DPeerAsync_ptsz(copy: ContextCopy, stream: ThreadStream) = PeerCopy(Copy), "7.0";
+
+        // Operations that only RCCL has, which is AMD's NCCL. How much goes to whom in AllToAllv is in arrays.
+       144 ncclAllToAll(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, comm: Communicator, stream: Stream) = Operation(AlltoAll), "2.7";
+       145 ncclAllToAllv(sendbuff: Buffer, sendcounts: Opaque, senddispls: Opaque, recvbuff: Buffer, recvcounts: Opaque, recvdispls: Opaque, datatype: Datatype, comm: Communicator, stream: Stream) = Operation(AlltoAllv), "2.7";
+       146 ncclAllReduceWithBias(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, comm: Communicator, stream: Stream, bias: Buffer) = Operation(AllReduce), "2.27";
+       147 ncclAlltoAllv(sendbuff: Buffer, sendcounts: Opaque, senddispls: Opaque, recvbuff: Buffer, recvcounts: Opaque, recvdispls: Opaque, datatype: Datatype, comm: Communicator, stream: Stream) = Operation(AlltoAllv), "2.28";
     } };
 }
 
@@ -272,7 +278,7 @@ pub enum Meaning {
 /// A library whose functions the tap wraps. Several copies of each can be in one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Library {
-    /// `libnccl.so`.
+    /// `libnccl.so`, and AMD's `librccl.so`, which has the same functions.
     Nccl,
     /// `libcudart.so`.
     CudaRuntime,
@@ -294,12 +300,17 @@ impl Library {
     }
 
     /// How the names of its files begin.
-    pub const fn file(self) -> &'static str {
+    pub const fn files(self) -> &'static [&'static str] {
         match self {
-            Self::Nccl => "libnccl",
-            Self::CudaRuntime => "libcudart",
-            Self::CudaDriver => "libcuda.so",
+            Self::Nccl => &["libnccl", "librccl"],
+            Self::CudaRuntime => &["libcudart"],
+            Self::CudaDriver => &["libcuda.so"],
         }
+    }
+
+    /// Whether a file of this name, without its directory, is one of its copies.
+    pub fn is_file(self, name: &[u8]) -> bool {
+        self.files().iter().any(|start| name.starts_with(start.as_bytes()))
     }
 }
 
@@ -320,6 +331,8 @@ pub enum Operation {
     ReduceScatter,
     /// Every rank gets one part of every rank's data.
     AlltoAll,
+    /// The same with parts of different sizes, which no argument says.
+    AlltoAllv,
     /// The root gets all ranks' data.
     Gather,
     /// Every rank gets one part of the root's data.
@@ -336,13 +349,14 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::AllReduce,
         Self::Broadcast,
         Self::Reduce,
         Self::AllGather,
         Self::ReduceScatter,
         Self::AlltoAll,
+        Self::AlltoAllv,
         Self::Gather,
         Self::Scatter,
         Self::Send,
@@ -350,6 +364,11 @@ impl Operation {
         Self::PutSignal,
         Self::Copy,
     ];
+
+    /// Whether a call says how much it moves.
+    pub const fn says_its_size(self) -> bool {
+        !matches!(self, Self::AlltoAllv)
+    }
 
     /// NCCL's name without the prefix, e.g. `AllReduce`.
     pub const fn name(self) -> &'static str {
@@ -360,6 +379,7 @@ impl Operation {
             Self::AllGather => "AllGather",
             Self::ReduceScatter => "ReduceScatter",
             Self::AlltoAll => "AlltoAll",
+            Self::AlltoAllv => "AlltoAllv",
             Self::Gather => "Gather",
             Self::Scatter => "Scatter",
             Self::Send => "Send",

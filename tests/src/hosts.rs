@@ -89,6 +89,13 @@ pub fn program(name: &str, linkage: Linkage) -> PathBuf {
     })
 }
 
+/// The program that `tests/hosts/NAME.c` becomes, linked to RCCL in place of NCCL.
+pub fn rccl_program(name: &str, linkage: Linkage) -> PathBuf {
+    compile(&source(name), &format!("{name}-{linkage:?}-rccl"), |command| {
+        link(command.args(linkage.arguments()), &simulated_nccl().rccl);
+    })
+}
+
 /// The program that `tests/hosts/NAME.c` becomes, linked to NCCL and to this release of the CUDA runtime.
 pub fn cuda_program(name: &str, linkage: Linkage, release: u32) -> PathBuf {
     compile(&source(name), &format!("{name}-{linkage:?}-cuda{release}"), |command| {

@@ -188,10 +188,11 @@ impl Counter {
 fn asked(process: &Process, row: &Row) -> Option<Call> {
     let function = Function::ALL.iter().find(|function| function.name() == row.function)?;
     let known = row.ranks > 0;
+    let op = function.operation()?.name();
     Some(Call {
         pid: process.pid,
-        op: function.operation()?.name().to_owned(),
-        elements: Some(row.count),
+        op: op.to_owned(),
+        elements: (op != "AlltoAllv").then_some(row.count),
         path: "nccl".to_owned(),
         dtype: datatype(row.datatype),
         peer: (row.peer >= 0).then_some(row.peer),

@@ -254,7 +254,7 @@ pub(crate) fn is_under_library(function: usize, caller: usize) -> bool {
 pub(crate) fn is_library(address: usize) -> bool {
     let Some(object) = object_of(address) else { return false };
     let name = object.path.to_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    Kind::ALL.iter().any(|kind| name.starts_with(kind.file().as_bytes()))
+    Kind::ALL.iter().any(|kind| kind.is_file(name))
 }
 
 /// Marks an object as not to be unloaded. False when it cannot be found by its path.

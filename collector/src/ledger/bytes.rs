@@ -38,7 +38,9 @@ pub fn bus_bytes(operation: Operation, message_bytes: u128, ranks: Option<u32>) 
             let d = ranks.filter(|d| *d > 0)?;
             Some(message_bytes.saturating_mul(others(d)))
         }
-        Operation::Broadcast
+        // Never asked: its message bytes are not known.
+        Operation::AlltoAllv
+        | Operation::Broadcast
         | Operation::Reduce
         | Operation::Gather
         | Operation::Scatter

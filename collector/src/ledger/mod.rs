@@ -143,7 +143,7 @@ impl Ledger {
     pub fn unsettled(&self) -> impl Iterator<Item = Entry> {
         let lines = self.held().flat_map(|tally| &tally.lines);
         lines.map(|line| {
-            let each = Elements::summed(line.shape.elements, line.shape.path);
+            let each = Elements::summed(line.shape.elements, line.shape.path, line.shape.operation);
             Entry {
                 key: key(line.shape, Label::UNKNOWN),
                 count: line.count,
@@ -248,7 +248,8 @@ impl Ledger {
             && self.count_merged(merged, label, 1)
         {
             self.entries[at].merged += 1;
-            self.entries[at].merged_elements += Elements::summed(call.elements, call.path);
+            self.entries[at].merged_elements +=
+                Elements::summed(call.elements, call.path, call.operation);
         }
     }
 
@@ -269,7 +270,8 @@ impl Ledger {
             for (call, at) in calls.iter().zip(&entries) {
                 if call.communicator == Some(communicator) {
                     self.entries[*at].merged += 1;
-                    self.entries[*at].merged_elements += Elements::summed(call.elements, call.path);
+                    self.entries[*at].merged_elements +=
+                        Elements::summed(call.elements, call.path, call.operation);
                 }
             }
         }
@@ -343,13 +345,13 @@ impl Ledger {
     fn settle_tally(&mut self, tally: &Tally, label: Label, tokens: Tokens) {
         for line in &tally.lines {
             let at = self.entry(line.shape, label);
-            let elements = Elements::summed(line.shape.elements, line.shape.path);
+            let elements =
+                Elements::summed(line.shape.elements, line.shape.path, line.shape.operation);
             let entry = &mut self.entries[at];
             entry.count += line.count;
             entry.elements += elements * u128::from(line.count);
             entry.prefill_elements +=
-                prefill_part(line.shape.elements, line.shape.path, label, tokens)
-                    * u128::from(line.count);
+                prefill_part(elements, label, tokens) * u128::from(line.count);
             self.series[entry.series].1.merge(&line.durations);
         }
         let mut left_out = Vec::new();
@@ -359,7 +361,8 @@ impl Ledger {
             }
         }
         for line in &tally.lines {
-            let elements = Elements::summed(line.shape.elements, line.shape.path);
+            let elements =
+                Elements::summed(line.shape.elements, line.shape.path, line.shape.operation);
             if line.merged > 0 && !left_out.iter().any(|c| Some(*c) == line.shape.communicator) {
                 let at = self.entry(line.shape, label);
                 self.entries[at].merged += line.merged;
@@ -444,9 +447,10 @@ impl Ledger {
         };
         let entry = &mut self.entries[at];
         entry.count += 1;
-        entry.elements += Elements::summed(call.elements, call.path);
+        let elements = Elements::summed(call.elements, call.path, call.operation);
+        entry.elements += elements;
         if label.phase == Phase::Mixed {
-            entry.prefill_elements += prefill_part(call.elements, call.path, label, tokens);
+            entry.prefill_elements += prefill_part(elements, label, tokens);
         }
         if let Some(ns) = call.duration_ns {
             self.series[entry.series].1.observe(ns);
@@ -469,7 +473,7 @@ impl Ledger {
             return *at;
         }
         if self.entries.len() >= EXACT_KEYS {
-            key.elements = Elements::rounded(shape.elements, shape.path);
+            key.elements = Elements::rounded(shape.elements, shape.path, shape.operation);
             if self.entries.len() >= 2 * EXACT_KEYS && !self.index.contains_key(&key) {
                 key.communicator = None;
                 key.peer = None;
@@ -504,7 +508,7 @@ fn key(shape: Shape, label: Label) -> Key {
     Key {
         operation: shape.operation,
         datatype: shape.datatype,
-        elements: Elements::of(shape.elements, shape.path),
+        elements: Elements::of(shape.elements, shape.path, shape.operation),
         communicator: shape.communicator,
         peer: shape.peer,
         launch: shape.launch,
@@ -514,12 +518,10 @@ fn key(shape: Shape, label: Label) -> Key {
 }
 
 /// The part of an operation's elements that its step's prefill tokens have in a mixed step.
-fn prefill_part(elements: u64, path: Path, label: Label, tokens: Tokens) -> u128 {
+fn prefill_part(elements: u128, label: Label, tokens: Tokens) -> u128 {
     let all = u128::from(tokens.prefill) + u128::from(tokens.decode);
     match label.phase {
-        Phase::Mixed if all > 0 => {
-            Elements::summed(elements, path) * u128::from(tokens.prefill) / all
-        }
+        Phase::Mixed if all > 0 => elements * u128::from(tokens.prefill) / all,
         _ => 0,
     }
 }

@@ -84,13 +84,15 @@ pub struct OperationCall {
 impl OperationCall {
     /// NCCL's count argument, where it is known.
     pub fn known_elements(&self) -> Option<u64> {
-        known_elements(self.elements, self.path)
+        known_elements(self.elements, self.path, self.operation)
     }
 }
 
-/// The count of an operation on `path`, where it is known. NCCL always says it, and takes every number.
-pub(crate) const fn known_elements(elements: u64, path: Path) -> Option<u64> {
+/// The count of an operation on `path`, where it is known. NCCL says that of all operations but one, and takes every
+/// number.
+pub(crate) const fn known_elements(elements: u64, path: Path, operation: Operation) -> Option<u64> {
     match (path, elements) {
+        _ if !operation.says_its_size() => None,
         (Path::Nccl, _) => Some(elements),
         (_, UNKNOWN_COUNT) => None,
         _ => Some(elements),

@@ -13,6 +13,7 @@
 //! | Send, PutSignal | to its peer |
 //! | Gather | to the root |
 //! | Scatter | the root to each other rank |
+//! | AlltoAllv | nobody: how much goes to whom is not known |
 //! | Copy | nobody: it names devices, and which worker has one is not known |
 //! | Recv | nothing: it counts where it is sent, and where that is not tapped, as from a rank not seen |
 
@@ -79,6 +80,7 @@ pub(in crate::outputs) fn sends(
         Operation::AlltoAll => (false, others().collect()),
         Operation::Gather if root => (true, Vec::new()),
         Operation::Scatter if root => (true, others().collect()),
+        Operation::AlltoAllv => (false, Vec::new()),
         Operation::Scatter | Operation::Recv | Operation::Copy => (true, Vec::new()),
         Operation::Send | Operation::PutSignal | Operation::Gather => {
             (true, peer.map(|peer| (peer, message)).into_iter().collect())
