@@ -11,8 +11,8 @@ use std::ffi::{c_char, c_int, c_void};
 pub(crate) const SUCCESS: c_int = 0;
 /// `ncclSystemError` (nccl.h): what a call gets when there is no NCCL to pass it on to.
 pub(crate) const SYSTEM_ERROR: c_int = 2;
-/// `cudaErrorInitializationError` (driver_types.h) and `CUDA_ERROR_NOT_INITIALIZED` (cuda.h), which agree: what a
-/// call gets when there is no CUDA.
+/// `cudaErrorInitializationError` (driver_types.h), `CUDA_ERROR_NOT_INITIALIZED` (cuda.h) and `hipErrorNotInitialized`,
+/// which agree: what a call gets when there is no CUDA, or no HIP.
 pub(crate) const CUDA_INITIALIZATION_ERROR: c_int = 3;
 /// `cudaStreamLegacy` (driver_types.h), which is also what stream 0 stands for. It cannot be captured.
 pub(crate) const LEGACY_STREAM: usize = 1;
@@ -20,8 +20,6 @@ pub(crate) const LEGACY_STREAM: usize = 1;
 pub(crate) const PER_THREAD_STREAM: usize = 2;
 /// `CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM` (cuda.h).
 pub(crate) const PER_THREAD_LOOK_UP: u64 = 2;
-/// `ncclInProgress` (nccl.h): a communicator that does not block is still at work.
-pub(crate) const IN_PROGRESS: c_int = 7;
 
 /// An `ncclComm_t`.
 pub(crate) type CommunicatorHandle = *mut c_void;
@@ -178,6 +176,8 @@ arguments! {
     NewCommunicators(*mut CommunicatorHandle) = |value, call| call.created = value;
     /// Size of the group of a new communicator.
     RankCount(c_int) = |value, call| call.ranks = value;
+    /// The same as a `size_t`, as oneCCL has it.
+    LongRankCount(usize) = |value, call| call.ranks = c_int::try_from(value).unwrap_or(0);
     /// Rank in a new communicator.
     Rank(c_int) = |value, call| call.rank = value;
     /// Colour of a split.
@@ -394,6 +394,21 @@ impl Argument for UniqueId {
     fn note(&self, call: &mut Call) {
         call.ids = self;
         call.id_count = 1;
+    }
+}
+
+/// `onecclUniqueId`: 4096 bytes, passed by value. It is as long as so many of NCCL's.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct LongUniqueId([UniqueId; 32]);
+
+const _: () = assert!(size_of::<LongUniqueId>() == 4096);
+
+impl Argument for LongUniqueId {
+    #[inline(always)]
+    fn note(&self, call: &mut Call) {
+        call.ids = self.0.as_ptr();
+        call.id_count = self.0.len() as c_int;
     }
 }
 

@@ -294,7 +294,9 @@ fn seen(library: usize, function: Function, call: &Call, real: impl FnOnce() -> 
             }
             if life::agent().is_some_and(|agent| agent.communicators.any_unfinished()) {
                 // SAFETY: the caller keeps its handles' places valid until the group has ended.
-                with_agent(|agent| unsafe { agent.communicators.group_ended(agent, result) });
+                with_agent(|agent| unsafe {
+                    agent.communicators.group_ended(agent, function, result)
+                });
             }
             result
         }
@@ -303,7 +305,7 @@ fn seen(library: usize, function: Function, call: &Call, real: impl FnOnce() -> 
             let started = clock::now_slow();
             let result = recorded(library, function, call, real);
             with_agent(|agent| {
-                let (function, in_group) = (function.id(), record::in_group());
+                let in_group = record::in_group();
                 let creation = Creation { library, function, call, result, in_group, started };
                 // SAFETY: the caller's own pointers, which are valid until this call returns.
                 unsafe { agent.communicators.created(agent, &creation) };

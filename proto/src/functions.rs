@@ -1,4 +1,5 @@
-//! THE TABLE: every function the tap wraps, of NCCL, and of CUDA's graphs, kernels and copies between GPUs.
+//! THE TABLE: every function the tap wraps, of NCCL and oneCCL, and of the graphs, kernels and copies between
+//! GPUs of CUDA and HIP.
 //!
 //! One row is one function: the number that stands for it in records, its C prototype as `nccl.h`,
 //! `cuda_runtime_api.h` or `cuda.h` has it, and what it means to us. Everything else follows from the rows:
@@ -203,6 +204,71 @@ macro_rules! wrapped_functions {
        145 ncclAllToAllv(sendbuff: Buffer, sendcounts: Opaque, senddispls: Opaque, recvbuff: Buffer, recvcounts: Opaque, recvdispls: Opaque, datatype: Datatype, comm: Communicator, stream: Stream) = Operation(AlltoAllv), "2.7";
        146 ncclAllReduceWithBias(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, comm: Communicator, stream: Stream, bias: Buffer) = Operation(AllReduce), "2.27";
        147 ncclAlltoAllv(sendbuff: Buffer, sendcounts: Opaque, senddispls: Opaque, recvbuff: Buffer, recvcounts: Opaque, recvdispls: Opaque, datatype: Datatype, comm: Communicator, stream: Stream) = Operation(AlltoAllv), "2.28";
+
+        // Intel's oneCCL, by its C API: NCCL's functions under another prefix. What they call a stream is a queue of SYCL.
+       148 onecclAllReduce(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, comm: Communicator, queue: Opaque) = Operation(AllReduce), "2021.17";
+       149 onecclBroadcast(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, queue: Opaque) = Operation(Broadcast), "2021.17";
+       150 onecclReduce(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, root: Root, comm: Communicator, queue: Opaque) = Operation(Reduce), "2021.17";
+       151 onecclAllGather(sendbuff: Buffer, recvbuff: Buffer, sendcount: Count, datatype: Datatype, comm: Communicator, queue: Opaque) = Operation(AllGather), "2021.17";
+       152 onecclReduceScatter(sendbuff: Buffer, recvbuff: Buffer, recvcount: Count, datatype: Datatype, op: Reduction, comm: Communicator, queue: Opaque) = Operation(ReduceScatter), "2021.17";
+       153 onecclAllToAll(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, comm: Communicator, queue: Opaque) = Operation(AlltoAll), "2021.17";
+       154 onecclAllToAllV(sendbuff: Buffer, sendcounts: Opaque, recvbuff: Buffer, recvcounts: Opaque, datatype: Datatype, comm: Communicator, queue: Opaque) = Operation(AlltoAllv), "2022.0";
+       155 onecclScatter(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, queue: Opaque) = Operation(Scatter), "2022.0";
+       156 onecclSend(sendbuff: Buffer, count: Count, datatype: Datatype, peer: Peer, comm: Communicator, queue: Opaque) = Operation(Send), "2021.17";
+       157 onecclRecv(recvbuff: Buffer, count: Count, datatype: Datatype, peer: Peer, comm: Communicator, queue: Opaque) = Operation(Recv), "2021.17";
+       158 onecclGroupStart() = GroupStart, "2021.17";
+       159 onecclGroupEnd() = GroupEnd, "2021.17";
+       160 onecclCommInitRank(newcomm: NewCommunicator, nranks: LongRankCount, id: LongUniqueId, rank: Rank) = Create, "2021.17";
+       161 onecclCommInitRankConfig(newcomm: NewCommunicator, nranks: LongRankCount, id: LongUniqueId, rank: Rank, config: Opaque) = Create, "2021.17";
+       162 onecclCommSplit(comm: Parent, color: Color, key: Int, newcomm: NewCommunicator, config: Opaque) = Create, "2021.17";
+       163 onecclCommFinalize(comm: Communicator) = Manage, "2021.17";
+       164 onecclCommDestroy(comm: Communicator) = Destroy, "2021.17";
+       165 onecclCommAbort(comm: Communicator) = Destroy, "2021.17";
+       166 onecclGetUniqueId(id: Opaque) = Query, "2021.17";
+       167 onecclGetVersion(version: Opaque) = Query, "2021.17";
+       168 onecclDevCommCreate(comm: Communicator, requirements: Opaque, devcomm: Opaque) = Manage, "2022.2";
+
+        // AMD's HIP: CUDA's graphs, kernels and copies under another prefix. The forms that end in _spt take stream 0 for
+        // that of the thread.
+       169 hipStreamBeginCapture(stream: Stream, mode: Int) = BeginCapture, "4.3";
+       170 hipStreamBeginCapture_spt(stream: ThreadStream, mode: Int) = BeginCapture, "5.3";
+       171 hipStreamBeginCaptureToGraph(stream: Stream, graph: Graph, dependencies: Opaque, edges: Opaque, count: Size, mode: Int) = BeginCaptureToGraph, "6.1";
+       172 hipStreamEndCapture(stream: Stream, graph: NewGraph) = EndCapture, "4.3";
+       173 hipStreamEndCapture_spt(stream: ThreadStream, graph: NewGraph) = EndCapture, "5.3";
+       174 hipGraphClone(clone: NewGraph, graph: Graph) = GraphClone, "5.0";
+       175 hipGraphAddChildGraphNode(node: NewNode, graph: Graph, dependencies: Opaque, count: Size, child: ChildGraph) = GraphAddChild, "5.0";
+       176 hipGraphAddNode(node: NewNode, graph: Graph, dependencies: Opaque, count: Size, params: NodeParams) = GraphAddNode, "6.1";
+       177 hipGraphNodeSetParams(node: Node, params: NodeParams) = GraphSetNode, "6.3";
+       178 hipGraphChildGraphNodeGetGraph(node: Node, graph: NewGraph) = GraphOfNode, "5.0";
+       179 hipGraphNodeFindInClone(found: NewNode, node: Node, clone: Graph) = GraphFindNode, "5.0";
+       180 hipGraphDestroyNode(node: Node) = GraphDestroyNode, "5.0";
+       181 hipGraphDestroy(graph: Graph) = GraphDestroy, "4.3";
+       182 hipGraphInstantiate(executable: NewExecutable, graph: Graph, error_node: Opaque, log: Opaque, log_size: Size) = Instantiate, "4.3";
+       183 hipGraphInstantiateWithFlags(executable: NewExecutable, graph: Graph, flags: InstantiateFlags) = Instantiate, "5.0";
+       184 hipGraphInstantiateWithParams(executable: NewExecutable, graph: Graph, params: Opaque) = Instantiate, "6.1";
+       185 hipGraphExecUpdate(executable: Executable, graph: Graph, node: Opaque, result: Opaque) = ExecutableUpdate, "5.0";
+       186 hipGraphExecChildGraphNodeSetParams(executable: Executable, node: Node, child: ChildGraph) = ExecutableSetChild, "5.0";
+       187 hipGraphExecNodeSetParams(executable: Executable, node: Node, params: NodeParams) = ExecutableSetNode, "6.3";
+       188 hipGraphExecDestroy(executable: Executable) = ExecutableDestroy, "4.3";
+       189 hipGraphLaunch(executable: Executable, stream: Stream) = GraphLaunch, "4.3";
+       190 hipGraphLaunch_spt(executable: Executable, stream: ThreadStream) = GraphLaunch, "5.3";
+       191 __hipRegisterFunction(binary: Opaque, function: HostFunction, device_function: Opaque, name: KernelName, thread_limit: Int, thread: Opaque, block: Opaque, block_dim: Opaque, grid_dim: Opaque, warp_size: Opaque) = KernelRegistered, "3.0";
+       192 hipModuleGetFunction(function: NewKernel, module: Opaque, name: KernelName) = KernelFound, "1.6";
+       193 hipLibraryGetKernel(kernel: NewKernel, library: Opaque, name: KernelName) = KernelFound, "7.1";
+       194 hipGetFuncBySymbol(function: NewKernel, symbol: HostFunction) = KernelOfFunction, "6.2";
+       195 hipLaunchKernel(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Size, stream: Stream) = KernelLaunch, "3.0";
+       196 hipLaunchKernel_spt(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Size, stream: ThreadStream) = KernelLaunch, "5.3";
+       197 hipLaunchCooperativeKernel(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Int, stream: Stream) = KernelLaunch, "3.0";
+       198 hipLaunchCooperativeKernel_spt(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Int, stream: ThreadStream) = KernelLaunch, "5.3";
+       199 hipExtLaunchKernel(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Size, stream: Stream, start: Opaque, stop: Opaque, flags: Int) = KernelLaunch, "3.0";
+       200 hipLaunchKernelExC(configuration: LaunchConfiguration, kernel: LaunchedKernel, arguments: KernelArguments) = KernelLaunchEx, "7.0";
+       201 hipModuleLaunchKernel(kernel: LaunchedKernel, grid_x: Int, grid_y: Int, grid_z: Int, block_x: Int, block_y: Int, block_z: Int, shared: Int, stream: Stream, arguments: KernelArguments, extra: Opaque) = KernelLaunch, "1.6";
+       202 hipModuleLaunchCooperativeKernel(kernel: LaunchedKernel, grid_x: Int, grid_y: Int, grid_z: Int, block_x: Int, block_y: Int, block_z: Int, shared: Int, stream: Stream, arguments: KernelArguments) = KernelLaunch, "5.5";
+       203 hipDrvLaunchKernelEx(configuration: LaunchConfiguration, kernel: LaunchedKernel, arguments: KernelArguments, extra: Opaque) = KernelLaunchEx, "7.0";
+       204 hipMemcpyPeer(to: Buffer, to_device: ToDevice, from: Buffer, from_device: FromDevice, bytes: Bytes) = PeerCopy(Copy), "1.6";
+       205 hipMemcpyPeerAsync(to: Buffer, to_device: ToDevice, from: Buffer, from_device: FromDevice, bytes: Bytes, stream: Stream) = PeerCopy(Copy), "1.6";
+       206 hipMemcpy3DPeer(copy: DeviceCopy) = PeerCopy(Copy), "7.1";
+       207 hipMemcpy3DPeerAsync(copy: DeviceCopy, stream: Stream) = PeerCopy(Copy), "7.1";
     } };
 }
 
@@ -284,11 +350,16 @@ pub enum Library {
     CudaRuntime,
     /// `libcuda.so`, under the runtime.
     CudaDriver,
+    /// `libccl.so`.
+    OneCcl,
+    /// `libamdhip64.so`.
+    Hip,
 }
 
 impl Library {
     /// Every library.
-    pub const ALL: [Self; 3] = [Self::Nccl, Self::CudaRuntime, Self::CudaDriver];
+    pub const ALL: [Self; 5] =
+        [Self::Nccl, Self::CudaRuntime, Self::CudaDriver, Self::OneCcl, Self::Hip];
 
     /// What people call it.
     pub const fn name(self) -> &'static str {
@@ -296,6 +367,8 @@ impl Library {
             Self::Nccl => "NCCL",
             Self::CudaRuntime => "CUDA runtime",
             Self::CudaDriver => "CUDA driver",
+            Self::OneCcl => "oneCCL",
+            Self::Hip => "HIP",
         }
     }
 
@@ -305,6 +378,8 @@ impl Library {
             Self::Nccl => &["libnccl", "librccl"],
             Self::CudaRuntime => &["libcudart"],
             Self::CudaDriver => &["libcuda.so"],
+            Self::OneCcl => &["libccl.so"],
+            Self::Hip => &["libamdhip64"],
         }
     }
 
@@ -439,6 +514,8 @@ impl Function {
     pub const fn library(self) -> Library {
         match self.name().as_bytes() {
             [b'n', ..] => Library::Nccl,
+            [b'o', ..] => Library::OneCcl,
+            [b'h', ..] | [b'_', b'_', b'h', ..] => Library::Hip,
             [b'c', b'u', b'd', b'a', ..] | [b'_', b'_', b'c', b'u', b'd', b'a', ..] => {
                 Library::CudaRuntime
             }
@@ -466,8 +543,9 @@ impl Function {
 
     /// The way its operation takes.
     pub const fn path(self) -> Path {
-        match self.meaning() {
-            Meaning::PeerCopy(_) => Path::PeerCopy,
+        match (self.library(), self.meaning()) {
+            (Library::OneCcl, _) => Path::OneCcl,
+            (_, Meaning::PeerCopy(_)) => Path::PeerCopy,
             _ => Path::Nccl,
         }
     }
@@ -477,7 +555,9 @@ impl Function {
         match self.library() {
             // `ncclInProgress`: a nonblocking communicator works on it.
             Library::Nccl => matches!(result, 0 | 7),
-            Library::CudaRuntime | Library::CudaDriver => result == 0,
+            // `onecclInProgress`.
+            Library::OneCcl => matches!(result, 0 | 6),
+            Library::CudaRuntime | Library::CudaDriver | Library::Hip => result == 0,
         }
     }
 }
@@ -503,6 +583,8 @@ mod tests {
                 Library::Nccl => "nccl",
                 Library::CudaRuntime => "cuda",
                 Library::CudaDriver => "cu",
+                Library::OneCcl => "oneccl",
+                Library::Hip => "hip",
             };
             let public = function.name().trim_start_matches("__");
             let rest = public.strip_prefix(prefix).unwrap_or_default();

@@ -16,6 +16,8 @@ use crate::functions::Operation;
 pub enum Path {
     /// Through NCCL's host functions.
     Nccl,
+    /// Through oneCCL's host functions.
+    OneCcl,
     /// The custom all-reduce of vLLM and SGLang, over memory that the ranks share by CUDA IPC.
     CustomAllReduce,
     /// QuickReduce, vLLM's all-reduce that quantises on the way (AMD).
@@ -42,8 +44,9 @@ pub enum Path {
 
 impl Path {
     /// Every path.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Nccl,
+        Self::OneCcl,
         Self::CustomAllReduce,
         Self::QuickReduce,
         Self::SymmMemMultimem,
@@ -61,6 +64,7 @@ impl Path {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nccl => "nccl",
+            Self::OneCcl => "oneccl",
             Self::CustomAllReduce => "custom_all_reduce",
             Self::QuickReduce => "quick_reduce",
             Self::SymmMemMultimem => "symm_mem_multimem",
@@ -82,7 +86,7 @@ impl Path {
 
     /// Whether it is the way of kernels that carry out collectives in place of NCCL.
     pub const fn is_of_kernels(self) -> bool {
-        !matches!(self, Self::Nccl | Self::PeerCopy)
+        !matches!(self, Self::Nccl | Self::OneCcl | Self::PeerCopy)
     }
 }
 
@@ -368,9 +372,10 @@ fn template<'a>(name: &'a [u8], part: &str) -> Option<&'a [u8]> {
 
 /// The data type among the arguments of a template.
 fn datatype(template: &[u8]) -> Option<Datatype> {
-    const NAMES: [(&str, Datatype); 4] = [
+    const NAMES: [(&str, Datatype); 5] = [
         ("13__nv_bfloat16", Datatype::Bfloat16),
         ("N3c108BFloat16E", Datatype::Bfloat16),
+        ("14__hip_bfloat16", Datatype::Bfloat16),
         ("6__half", Datatype::Float16),
         ("N3c104HalfE", Datatype::Float16),
     ];

@@ -31,10 +31,10 @@ use tally::Shape;
 /// Keys of a process that are exact, and merged collectives that are told apart.
 pub const EXACT_KEYS: usize = 8192;
 
-/// Results of NCCL that are told apart; any other counts as [`OTHER_RESULT`].
+/// Results of NCCL and oneCCL that are told apart; any other counts as [`OTHER_RESULT`].
 const NCCL_RESULTS: std::ops::RangeInclusive<i32> = 0..=31;
 
-/// Results of CUDA that are told apart: it has some two hundred, up to `cudaErrorUnknown`.
+/// Results of CUDA and HIP that are told apart: it has some two hundred, up to `cudaErrorUnknown`.
 const CUDA_RESULTS: std::ops::RangeInclusive<i32> = 0..=999;
 
 /// Stands for every result that is neither the library's nor [`UNWOUND`].
@@ -385,8 +385,8 @@ impl Ledger {
     /// Counts an operation that NCCL refused, or that did not return.
     pub fn failed(&mut self, function: Function, result: i32) {
         let results = match function.library() {
-            Library::Nccl => NCCL_RESULTS,
-            Library::CudaRuntime | Library::CudaDriver => CUDA_RESULTS,
+            Library::Nccl | Library::OneCcl => NCCL_RESULTS,
+            Library::CudaRuntime | Library::CudaDriver | Library::Hip => CUDA_RESULTS,
         };
         let known = results.contains(&result) || result == UNWOUND;
         let result = if known { result } else { OTHER_RESULT };

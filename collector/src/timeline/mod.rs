@@ -93,7 +93,7 @@ impl OperationCall {
 pub(crate) const fn known_elements(elements: u64, path: Path, operation: Operation) -> Option<u64> {
     match (path, elements) {
         _ if !operation.says_its_size() => None,
-        (Path::Nccl, _) => Some(elements),
+        (Path::Nccl | Path::OneCcl, _) => Some(elements),
         (_, UNKNOWN_COUNT) => None,
         _ => Some(elements),
     }
