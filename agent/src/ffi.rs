@@ -4,7 +4,10 @@
 //! a wrapper function has exactly the C prototype of the function it stands for.
 #![allow(unsafe_code)]
 
-use nccltap_proto::record::{NO_DATATYPE, NO_PEER, UNKNOWN_COUNT};
+mod copies;
+
+use copies::{ContextBox, DeviceBox};
+use nccltap_proto::record::{NO_DATATYPE, NO_PEER};
 use std::ffi::{c_char, c_int, c_void};
 
 /// `ncclSuccess` (nccl.h).
@@ -285,100 +288,6 @@ impl LaunchHead {
         }
         // SAFETY: the caller's own argument, which CUDA reads next.
         unsafe { (*configuration).stream }
-    }
-}
-
-impl Call {
-    #[inline(always)]
-    fn copies(&mut self, bytes: usize) {
-        self.count = bytes;
-        self.datatype = nccltap_proto::Datatype::Uint8 as u8;
-    }
-
-    #[inline(always)]
-    fn copies_to_device(&mut self, device: c_int) {
-        self.peer = device;
-        self.copied_to = device as usize;
-    }
-
-    #[inline(always)]
-    fn copies_from_device(&mut self, device: c_int) {
-        self.reduction = device;
-        self.copied_from = device as usize;
-    }
-
-    /// Which device a context is on, only the driver could say.
-    #[inline(always)]
-    fn copies_from_context(&mut self, context: usize) {
-        self.reduction = NO_PEER;
-        self.copied_from = context;
-    }
-}
-
-/// `cudaMemcpy3DPeerParms` (driver_types.h).
-#[repr(C)]
-pub(crate) struct DeviceBox {
-    from: DeviceEnd,
-    to: DeviceEnd,
-    extent: [usize; 3],
-}
-
-/// One end of it.
-#[repr(C)]
-struct DeviceEnd {
-    array: usize,
-    _position: [usize; 3],
-    _pitched: [usize; 4],
-    device: c_int,
-}
-
-const _: () = assert!(size_of::<DeviceBox>() == 168);
-
-impl DeviceBox {
-    fn note(copy: *const Self, call: &mut Call) {
-        // SAFETY: the caller's own argument, which CUDA reads next.
-        let Some(Self { from, to, extent }) = (unsafe { copy.as_ref() }) else { return };
-        let bytes = extent.iter().fold(1, |bytes: usize, side| bytes.saturating_mul(*side));
-        // Of arrays the extent is in elements, and only the array knows how large they are.
-        let known = from.array == 0 && to.array == 0;
-        call.copies(if known { bytes } else { UNKNOWN_COUNT as usize });
-        call.copies_to_device(to.device);
-        call.copies_from_device(from.device);
-    }
-}
-
-/// `CUDA_MEMCPY3D_PEER` (cuda.h).
-#[repr(C)]
-pub(crate) struct ContextBox {
-    from: ContextEnd,
-    to: ContextEnd,
-    extent: [usize; 3],
-}
-
-/// One end of it.
-#[repr(C)]
-struct ContextEnd {
-    _position: [usize; 4],
-    memory: c_int,
-    _addresses: [usize; 3],
-    context: usize,
-    _pitch_and_height: [usize; 2],
-}
-
-const _: () = assert!(size_of::<ContextBox>() == 200);
-
-/// `CU_MEMORYTYPE_HOST` (cuda.h).
-const HOST_MEMORY: c_int = 1;
-
-impl ContextBox {
-    fn note(copy: *const Self, call: &mut Call) {
-        // SAFETY: the caller's own argument, which CUDA reads next.
-        let Some(Self { from, to, extent }) = (unsafe { copy.as_ref() }) else { return };
-        call.copies(extent.iter().fold(1, |bytes: usize, side| bytes.saturating_mul(*side)));
-        call.copies_from_context(from.context);
-        // What comes from the host, or goes there, is between no two GPUs.
-        let of_host = from.memory == HOST_MEMORY || to.memory == HOST_MEMORY;
-        call.copied_to = if of_host { from.context } else { to.context };
     }
 }
 

@@ -7,7 +7,7 @@ use crate::groups::{Coordinates, Groups};
 use crate::model;
 use crate::process::Process;
 use crate::steps::Phase;
-use nccltap_proto::Operation;
+use nccltap_proto::{Operation, Path};
 use std::collections::BTreeMap;
 
 /// The phases that are compared: of start-up not all is known, and of unknown steps nothing.
@@ -59,7 +59,9 @@ pub(super) fn compare(
 ) {
     let Some(place) = groups.place(&process.identity()) else { return };
     let mut seen: BTreeMap<(Phase, Operation), u64> = BTreeMap::new();
-    for entry in process.ledger().entries() {
+    // No model says what is copied between GPUs.
+    let entries = process.ledger().entries().iter();
+    for entry in entries.filter(|entry| entry.key.path != Path::PeerCopy) {
         *seen.entry((entry.key.label.phase, entry.key.operation)).or_default() += entry.count;
     }
     let steps = |phase| {
