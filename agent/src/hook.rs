@@ -23,7 +23,7 @@ use crate::thread::State;
 use nccltap_proto::functions::{Function, Library, Meaning};
 use nccltap_proto::record::CAPTURED;
 use nccltap_proto::ringfile::{COPIES, first_copy};
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering::SeqCst};
 
 /// How many functions the table has.
@@ -101,13 +101,13 @@ macro_rules! pass {
 
 macro_rules! wrapper {
     (KernelLaunch, $name:ident, $copy:literal) => {
-        in_front::$name::<$copy> as *const ()
+        arch::address_of!(in_front::$name::<$copy>)
     };
     (KernelLaunchEx, $name:ident, $copy:literal) => {
-        in_front::$name::<$copy> as *const ()
+        arch::address_of!(in_front::$name::<$copy>)
     };
     ($meaning:ident, $name:ident, $copy:literal) => {
-        wrappers::$name::<$copy> as *const ()
+        arch::address_of!(wrappers::$name::<$copy>)
     };
 }
 
@@ -172,22 +172,24 @@ macro_rules! define_hooks {
         /// The thunks with a cache that stand behind [`PASSES`] until it is known where they lead.
         static BEHIND: [Address; FUNCTIONS] = [$(Address(behind_of!($meaning, $name))),*];
 
-        /// Addresses of the wrappers: `[function][copy]`, and one more for [`ANY_COPY`].
-        static WRAPPERS: [[Address; COPIES + 1]; FUNCTIONS] = [$([
-            Address(wrapper!($meaning, $name, 0)),
-            Address(wrapper!($meaning, $name, 1)),
-            Address(wrapper!($meaning, $name, 2)),
-            Address(wrapper!($meaning, $name, 3)),
-            Address(wrappers::$name::<ANY_COPY> as *const ()),
-        ]),*];
+        /// Address of a wrapper, by function and copy, or [`ANY_COPY`]. Code and no table: the loader would have to
+        /// write a table of a thousand addresses into each process, also those that have no use for it.
+        fn address(function: usize, copy: usize) -> Option<usize> {
+            Some(match function + 1 {
+                $($id => match copy {
+                    0 => wrapper!($meaning, $name, 0),
+                    1 => wrapper!($meaning, $name, 1),
+                    2 => wrapper!($meaning, $name, 2),
+                    3 => wrapper!($meaning, $name, 3),
+                    ANY_COPY => arch::address_of!(wrappers::$name::<ANY_COPY>),
+                    _ => return None,
+                },)*
+                _ => return None,
+            })
+        }
 
-        /// Names of the functions, as C strings.
-        static NAMES: [&std::ffi::CStr; FUNCTIONS] = [$(
-            match std::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                Ok(name) => name,
-                Err(_) => c"",
-            }
-        ),*];
+        /// Names of the functions, as C strings, one behind the other.
+        const NAMES: &str = concat!($(stringify!($name), "\0"),*);
     };
 }
 nccltap_proto::wrapped_functions!(define_hooks);
@@ -195,18 +197,18 @@ nccltap_proto::wrapped_functions!(define_hooks);
 /// In place of a copy: the wrapper finds out at each call which one is meant.
 const ANY_COPY: usize = COPIES;
 
-const _: () = assert!(COPIES == 4, "WRAPPERS has one column per copy of a library");
+const _: () = assert!(COPIES == 4, "`address` has an arm for each copy of a library");
 
 /// The wrapper of a function for a copy of its library.
 pub(crate) fn wrapper(function: usize, library: usize) -> Option<usize> {
     let first = first_copy(Function::ALL.get(function)?.library());
-    let column = library.checked_sub(first).filter(|column| *column < COPIES)?;
-    Some(WRAPPERS.get(function)?.get(column)?.0 as usize)
+    let copy = library.checked_sub(first).filter(|copy| *copy < COPIES)?;
+    address(function, copy)
 }
 
 /// The wrapper of a function for callers that cannot be told apart.
 pub(crate) fn wrapper_of_any(function: usize) -> Option<usize> {
-    Some(WRAPPERS.get(function)?.get(ANY_COPY)?.0 as usize)
+    address(function, ANY_COPY)
 }
 
 /// Launches of kernels that are not on the list go to `real` from now on: the one copy there is has it there.
@@ -227,13 +229,18 @@ pub(crate) fn pass_by_caller(library: Library) {
 }
 
 /// The name of a function, as a C string.
-pub(crate) fn name(function: usize) -> &'static std::ffi::CStr {
-    NAMES.get(function).copied().unwrap_or_default()
+pub(crate) fn name(function: usize) -> &'static CStr {
+    names().nth(function).unwrap_or_default()
+}
+
+fn names() -> impl Iterator<Item = &'static CStr> {
+    let names = NAMES.as_bytes().split_inclusive(|byte| *byte == 0);
+    names.map(|name| CStr::from_bytes_with_nul(name).unwrap_or_default())
 }
 
 /// Which function of the table has this name.
-pub(crate) fn by_name(name: &std::ffi::CStr) -> Option<usize> {
-    NAMES.iter().position(|candidate| *candidate == name)
+pub(crate) fn by_name(name: &CStr) -> Option<usize> {
+    names().position(|candidate| candidate == name)
 }
 
 /// What happens around a call. `FUNCTION` is a constant where this is inlined, so each wrapper keeps

@@ -54,6 +54,25 @@ pub(crate) fn stack_pointer() -> usize {
     pointer
 }
 
+/// The address of a function, from an instruction. A constant with it, or a table that the compiler makes of such
+/// constants, would have to be written by the loader at each exec.
+macro_rules! address_of {
+    ($function:path) => {{
+        let address: usize;
+        // SAFETY: computes an address; nothing is read or written.
+        unsafe {
+            std::arch::asm!(
+                "lea {address}, [rip + {function}]",
+                address = out(reg) address,
+                function = sym $function,
+                options(nomem, nostack, preserves_flags, pure),
+            );
+        }
+        address
+    }};
+}
+pub(crate) use address_of;
+
 /// Makes the exported function `$name`, reached through callers' linkage tables.
 ///
 /// It looks the return address up in `$cache` (sixteen ways, chosen by bits 2 to 5) and jumps to
