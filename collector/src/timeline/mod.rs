@@ -114,12 +114,12 @@ pub trait Listener {
     /// Calls may be missing between what was told last and what is told next.
     fn gap(&mut self);
     /// NCCL took this operation into a graph under capture: nothing was carried out.
-    fn captured(&mut self, call: &OperationCall);
+    fn captured(&mut self, call: &OperationCall, communicators: &Communicators);
     /// A graph became known that the GPU can launch by itself, whether or not the host ever does.
     fn launched_by_device(&mut self, manifest: &Manifest);
     /// A graph was launched, and this is in it. The launch ended at `end`, in ticks of the record clock.
     fn launched(&mut self, holds: Holds<'_>, end: u64, communicators: &Communicators);
-    /// The engine said something of its step.
+    /// The engine said something of its step, its layout or its backends.
     fn mark(&mut self, mark: &Mark);
 }
 
@@ -388,7 +388,8 @@ impl Reading {
         let went_through = matches!(record.result, SUCCESS | IN_PROGRESS);
         match function.meaning() {
             Meaning::Operation(operation) if went_through && record.is_captured() => {
-                listener.captured(&self.operation(function, operation, record));
+                let call = self.operation(function, operation, record);
+                listener.captured(&call, &self.communicators);
             }
             Meaning::GraphLaunch if record.result == SUCCESS => {
                 let holds = match (record.is_captured(), record.count) {
@@ -441,7 +442,7 @@ impl Reading {
         let duration_ns = self.clock.duration_ns(record.start, record.end);
         let call = OperationCall { duration_ns, ..call };
         match record.result {
-            SUCCESS if record.is_captured() => listener.captured(&call),
+            SUCCESS if record.is_captured() => listener.captured(&call, &self.communicators),
             SUCCESS => listener.operation(&call, &self.communicators),
             result => listener.failed(function, result),
         }

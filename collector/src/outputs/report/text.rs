@@ -7,6 +7,8 @@ use super::serving::{LEVELS, PREDICTED_LEVELS, Serving};
 use super::summary::Summary;
 use super::transfers::Cell;
 use super::{Report, STARTUP};
+use crate::backends::Calls;
+use crate::outputs::backends::BackendRow;
 use crate::outputs::comparison;
 use crate::outputs::text::{grouped, size, write_table};
 use nccltap_proto::Operation;
@@ -35,6 +37,7 @@ pub fn text(report: &Report) -> String {
     write_phases(&mut text, summary);
     write_paper(&mut text, summary);
     write_sizes(&mut text, summary);
+    write_backends(&mut text, summary);
     write_transfers(&mut text, summary);
     if let Some(compared) = &report.compared {
         write_compared(&mut text, compared);
@@ -301,6 +304,43 @@ fn write_sizes(text: &mut String, summary: &Summary) {
         ["phase", "collective", "one message", "count", "together"],
         &[false, false, true, true, true],
         cells.collect(),
+    );
+}
+
+/// The title of the table of backends.
+pub(super) const BACKENDS: &str = "Calls of all-reduce backends, over all ranks, as the engine says and as seen; launches of \
+     CUDA graphs are no calls";
+
+/// The head of that table.
+pub(super) const BACKENDS_HEAD: [(&str, bool); 6] = [
+    ("backend", false),
+    ("path", false),
+    ("said", true),
+    ("seen", true),
+    ("said bytes", true),
+    ("seen bytes", true),
+];
+
+/// One row of it.
+pub(super) fn backend_cells(row: &BackendRow) -> [String; 6] {
+    let bytes = |calls: &Calls| calls.message_bytes.map_or_else(|| "?".to_owned(), size);
+    [
+        row.backend.clone(),
+        row.paths.join(", "),
+        grouped(row.said.calls),
+        grouped(row.seen.calls),
+        bytes(&row.said),
+        bytes(&row.seen),
+    ]
+}
+
+fn write_backends(text: &mut String, summary: &Summary) {
+    table(
+        text,
+        BACKENDS,
+        BACKENDS_HEAD.map(|(name, _)| name),
+        &BACKENDS_HEAD.map(|(_, right)| right),
+        summary.backends.iter().map(backend_cells).collect(),
     );
 }
 
