@@ -205,7 +205,8 @@ pub fn document(series_bound: usize) -> String {
     let mut text = String::from(
         "# Metrics\n\n\
          `nccltap serve` exposes these at `/metrics`: in the text format 0.0.4, in OpenMetrics 1.0.0 \
-         or in Prometheus' protobuf\nformat, whichever the `Accept` header wants. This page is generated \
+         or in Prometheus' protobuf\nformat, whichever the `Accept` header wants, and by gzip \
+         where `Accept-Encoding` takes it. This page is generated \
          from `collector/src/outputs/prometheus/table.rs`; a\ntest compares the two.\n\n\
          Bytes are bytes, seconds are seconds, and every number is that of one rank: sum over ranks \
          with PromQL.\n\n\

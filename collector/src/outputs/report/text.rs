@@ -3,7 +3,7 @@
 use super::compared::{Compared, Growth, Volume};
 use super::paper::PaperRow;
 use super::paths::sentences;
-use super::serving::{LEVELS, PREDICTED_LEVELS, Serving};
+use super::serving::{KV_TRANSFERS, KvRow, LEVELS, PREDICTED_LEVELS, Serving};
 use super::summary::Summary;
 use super::transfers::Cell;
 use super::{Report, STARTUP};
@@ -437,6 +437,10 @@ pub(super) fn ratio(seen: u64, predicted: u64) -> String {
     }
 }
 
+/// The title of the table of KV transfers.
+pub(super) const KV_TITLE: &str =
+    "KV caches moved to or from other machines, as the engine counts them; no tap sees these";
+
 fn write_serving(text: &mut String, serving: &Serving) {
     let measured = serving.measured.iter().map(|row| row.cells());
     table(
@@ -452,6 +456,13 @@ fn write_serving(text: &mut String, serving: &Serving) {
         PREDICTED_LEVELS.map(|(name, _)| name),
         &PREDICTED_LEVELS.map(|(_, right)| right),
         serving.cells().collect(),
+    );
+    table(
+        text,
+        KV_TITLE,
+        KV_TRANSFERS.map(|(name, _)| name),
+        &KV_TRANSFERS.map(|(_, right)| right),
+        serving.kv_transfers.iter().map(KvRow::cells).collect(),
     );
 }
 
