@@ -56,7 +56,9 @@ def main(output: int, requests: int, arguments: dict) -> None:
         # The V0 engine runs pipeline parallelism only through its asynchronous face.
         results = asyncio.run(generate_in_pipeline())
     else:
-        results = vllm.LLM(**arguments).generate(prompts, sampling, use_tqdm=False)
+        # It is kept to the end: the workers of V1 go with it.
+        engine = vllm.LLM(**arguments)
+        results = engine.generate(prompts, sampling, use_tqdm=False)
     # Simulated ranks do not wait for each other. vLLM kills its workers when this process ends, so let those behind finish.
     rest()
     print("generated", *(len(result.outputs[0].token_ids) for result in results), flush=True)

@@ -2,7 +2,7 @@
 """Many concurrent requests of random lengths to unmodified vLLM, eager unless --graphs: steps of every kind.
 
 usage: offline.py MODEL_FOLDER TENSOR_PARALLEL PIPELINE_PARALLEL [--data N] [--requests N] [--chunked TOKENS] [--seed N] [--graphs]
-       [--experts] [--speculative JSON] [--compilation JSON] [--prompt N] [--output N] [--concurrency N]
+       [--experts] [--speculative JSON] [--compilation JSON] [--prompt N] [--output N] [--concurrency N] [--times FILE]
 """
 
 import argparse
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--data", type=int, default=1, help="copies of the model")
     parser.add_argument("--speculative", type=json.loads, help="speculative decoding, as vLLM's --speculative-config takes it")
     parser.add_argument("--compilation", type=json.loads, help="as vLLM's --compilation-config takes it")
+    parser.add_argument("--times", help="a file for the seconds between the tokens of each request, one array per line")
     parser.add_argument("--experts", action="store_true", help="expert parallelism")
     arguments = parser.parse_args()
 
@@ -83,8 +84,13 @@ def main() -> None:
             await asyncio.sleep(delay)
             sampling = SamplingParams(max_tokens=output, min_tokens=output, ignore_eos=True, detokenize=False, temperature=0)
             async with places:
+                times = []
                 async for result in engine.generate({"prompt_token_ids": prompt}, sampling, str(number)):
                     last = result
+                    times.append(time.perf_counter())
+            if arguments.times:
+                with open(arguments.times, "a") as file:
+                    print([after - before for before, after in zip(times, times[1:])], file=file)
             return len(last.outputs[0].token_ids)
 
         generated = await asyncio.gather(*(one(number, *request) for number, request in enumerate(requests)))

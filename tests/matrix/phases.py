@@ -48,6 +48,13 @@ class Case(NamedTuple):
     def layout(self) -> str:
         return layout(self.data, self.tensor, self.pipeline, self.experts)
 
+    def found(self, plugin: bool) -> str:
+        """The layout that is to be found."""
+        if self.engine == V20 and self.data > 1 and not self.experts and not plugin:
+            # Copies of a dense model say nothing to each other from 0.20 on: they look like as many servers.
+            return "; ".join([layout(1, self.tensor, self.pipeline, False)] * self.data)
+        return self.layout
+
     @property
     def name(self) -> str:
         parts = [self.engine.replace("==", "-")]
@@ -183,7 +190,7 @@ def judge(case: Case, folder: Path, nccltap: Path, times: Path, plugin: bool) ->
     kept = folder / "verdict.json"
     if kept.exists():
         kept.write_text(json.dumps({**json.loads(kept.read_text()), "layout": found}))
-    well = judged.returncode == 0 and found == case.layout
+    well = judged.returncode == 0 and found == case.found(plugin)
     print(f"{'ok    ' if well else 'FAILED'}  {folder.name}: {judged.stdout.strip()}; found {found}", flush=True)
     return well
 

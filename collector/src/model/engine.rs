@@ -48,9 +48,9 @@ impl Engine {
 
     /// The last stage tells the others the tokens it sampled, because the next step is scheduled
     /// before they are known (`v1/worker/gpu_model_runner.py`,
-    /// `_pp_broadcast_prev_sampled_token_ids`).
+    /// `_pp_broadcast_prev_sampled_token_ids`; in 0.32 `v1/worker/gpu/pp_utils.py`).
     pub const fn broadcasts_sampled_tokens(self) -> bool {
-        matches!(self, Self::V1Release0_20)
+        matches!(self, Self::V1Release0_20 | Self::V1Release0_32)
     }
 
     /// V1 computes logits for each request of a step, also for a part of a prompt
@@ -213,7 +213,7 @@ impl Deployment {
     pub fn new(model: Model, layout: Layout, settings: Settings) -> Result<Self, Refusal> {
         layout.check(&model)?;
         let engine = settings.engine;
-        modelled::check(&model, layout, settings)?;
+        modelled::check(&model, layout, engine)?;
         let max_model_len = settings.max_model_len.unwrap_or(model.max_position_embeddings);
         let v0 = engine == Engine::V0;
         let chunked_prefill = settings.chunked_prefill.unwrap_or(match v0 {

@@ -1,18 +1,6 @@
 //! What of vLLM is modelled, and the sentence that refuses what is not.
 
-use super::{Architecture, Deployment, Engine, Layout, Model, Refusal, Settings};
-
-/// Whether the schedule of `model` in `layout` with `settings` is known.
-pub(super) fn check(model: &Model, layout: Layout, settings: Settings) -> Result<(), Refusal> {
-    refuse_unknown(model, layout, settings.engine)?;
-    match settings.engine == Engine::V1Release0_32 && settings.cuda_graphs {
-        true => Err(Refusal::NotModelled(
-            "of vLLM 0.32 eager mode alone is modelled: give --engine-version 0.20 for CUDA graphs"
-                .to_owned(),
-        )),
-        false => Ok(()),
-    }
-}
+use super::{Architecture, Deployment, Engine, Layout, Model, Refusal};
 
 impl Deployment {
     /// Whether the replicas of data parallelism make every pass together: where they share experts, and
@@ -35,7 +23,8 @@ impl Deployment {
     }
 }
 
-fn refuse_unknown(model: &Model, layout: Layout, engine: Engine) -> Result<(), Refusal> {
+/// Whether the schedule of `model` in `layout` is known.
+pub(super) fn check(model: &Model, layout: Layout, engine: Engine) -> Result<(), Refusal> {
     let not_modelled = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
     match engine {
         Engine::V0 | Engine::V1Release0_8 if layout.data > 1 => not_modelled(
@@ -49,9 +38,8 @@ fn refuse_unknown(model: &Model, layout: Layout, engine: Engine) -> Result<(), R
             "vLLM 0.8.5 V1 sends between pipeline stages through Ray, which is not modelled: give \
              --engine-version 0.11 or 0.20",
         ),
-        Engine::V1Release0_32 if layout.pipeline > 1 || layout.data > 1 => not_modelled(
-            "of vLLM 0.32 tensor parallelism alone is modelled: give --engine-version 0.20 for pipeline \
-             stages and replicas",
+        Engine::V1Release0_32 if layout.data > 1 => not_modelled(
+            "data parallelism is modelled of vLLM 0.11 and 0.20: give --engine-version 0.20",
         ),
         _ if layout.data > 1 && model.experts.is_some() => shared_experts(model, layout),
         _ => Ok(()),

@@ -16,125 +16,27 @@
 
 mod clock;
 mod communicators;
+mod events;
 mod kernels;
 mod manifests;
 mod order;
+mod reading;
 mod rings;
 
 pub use clock::Clock;
 pub use communicators::{CommunicatorId, Communicators};
+pub(crate) use events::known_elements;
+pub use events::{Holds, Launch, Listener, OperationCall};
 pub use manifests::{Block, Manifest, ManifestId, Manifests};
 pub use order::WAITING_OPERATIONS;
 pub use rings::HELD_OPERATIONS;
 
-use nccltap_proto::record::{NO_MANIFEST, NO_PEER, Record, UNKNOWN_COUNT, records};
-use nccltap_proto::{Datatype, Function, Mark, Meaning, Operation, Path, v1};
+use nccltap_proto::record::records;
+use nccltap_proto::v1;
 use order::{InOrder, Order};
+use reading::Reading;
 use rings::Ring;
 use std::collections::BTreeMap;
-
-/// `ncclSuccess`.
-const SUCCESS: i32 = 0;
-/// `ncclInProgress`: a nonblocking communicator took the call and works on it.
-const IN_PROGRESS: i32 = 7;
-
-/// How an operation came to be launched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Launch {
-    /// By a call of its own.
-    Eager,
-    /// By the launch of a CUDA graph that it was captured into.
-    Graph,
-}
-
-impl Launch {
-    /// The name in reports and labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Eager => "eager",
-            Self::Graph => "graph",
-        }
-    }
-}
-
-/// One operation that NCCL took, or the launch of a kernel that carries one out beside NCCL.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct OperationCall {
-    /// The function that was called.
-    pub function: Function,
-    /// The operation it stands for.
-    pub operation: Operation,
-    /// The communicator, `None` when the tap never saw it made.
-    pub communicator: Option<CommunicatorId>,
-    /// NCCL's count argument, in elements; [`UNKNOWN_COUNT`] for a kernel
-    /// that does not say it.
-    pub elements: u64,
-    /// The way it takes.
-    pub path: Path,
-    /// `None` for a data type that is not in NCCL's list.
-    pub datatype: Option<Datatype>,
-    /// Peer or root, as a rank of the communicator.
-    pub peer: Option<i32>,
-    /// How it was launched.
-    pub launch: Launch,
-    /// When the call ended, in ticks of the record clock.
-    pub end: u64,
-    /// How long the call took on the host, in nanoseconds. `None` where no call was made for it alone.
-    pub duration_ns: Option<u64>,
-}
-
-impl OperationCall {
-    /// NCCL's count argument, where it is known.
-    pub fn known_elements(&self) -> Option<u64> {
-        known_elements(self.elements, self.path)
-    }
-}
-
-/// The count of an operation on `path`, where it is known. NCCL always says it, and takes every number.
-pub(crate) const fn known_elements(elements: u64, path: Path) -> Option<u64> {
-    match (path, elements) {
-        (Path::Nccl, _) => Some(elements),
-        (_, UNKNOWN_COUNT) => None,
-        _ => Some(elements),
-    }
-}
-
-/// Who is told what the records say.
-pub trait Listener {
-    /// A call was taken from a ring: each record once, whatever becomes of it.
-    fn call(&mut self, function: Function);
-    /// NCCL took an operation.
-    fn operation(&mut self, call: &OperationCall, communicators: &Communicators);
-    /// NCCL took these operations together, at the end of their group: two or more.
-    fn group(&mut self, calls: &[OperationCall], communicators: &Communicators);
-    /// NCCL refused the call with this `ncclResult_t`.
-    fn failed(&mut self, function: Function, result: i32);
-    /// Operations of a group that was simulated and not launched.
-    fn simulated(&mut self, operations: u64);
-    /// Calls may be missing between what was told last and what is told next.
-    fn gap(&mut self);
-    /// NCCL took this operation into a graph under capture: nothing was carried out.
-    fn captured(&mut self, call: &OperationCall, communicators: &Communicators);
-    /// A graph became known that the GPU can launch by itself, whether or not the host ever does.
-    fn launched_by_device(&mut self, manifest: &Manifest);
-    /// A graph was launched, and this is in it. The launch ended at `end`, in ticks of the record clock.
-    fn launched(&mut self, holds: Holds<'_>, end: u64, communicators: &Communicators);
-    /// The engine said something of its step, its layout or its backends.
-    fn mark(&mut self, mark: &Mark);
-}
-
-/// What is in a graph that was launched.
-#[derive(Clone, Copy, Debug)]
-pub enum Holds<'a> {
-    /// No operation of NCCL.
-    Nothing,
-    /// These operations.
-    Operations(&'a Manifest),
-    /// It is not known.
-    Unknown,
-    /// Whatever it is, it became part of another graph, under capture itself.
-    Captured,
-}
 
 /// The calls of one process, in the order of each of its threads.
 #[derive(Debug)]
@@ -143,19 +45,6 @@ pub struct Timeline {
     reading: Reading,
     order: Order,
     unrecorded: u64,
-}
-
-/// What it takes to read a record of any ring.
-#[derive(Debug)]
-struct Reading {
-    clock: Clock,
-    communicators: Communicators,
-    manifests: Manifests,
-    repeated: u64,
-    marks: u64,
-    unknown_functions: u64,
-    told_before_group_end: u64,
-    groups_without_end: u64,
 }
 
 /// Totals over all rings, see [`Timeline::totals`].
@@ -181,16 +70,7 @@ pub struct RingSums {
 impl Timeline {
     /// A process of which nothing is known but its clock.
     pub fn new(clock: Clock) -> Self {
-        let reading = Reading {
-            clock,
-            communicators: Communicators::default(),
-            manifests: Manifests::default(),
-            repeated: 0,
-            marks: 0,
-            unknown_functions: 0,
-            told_before_group_end: 0,
-            groups_without_end: 0,
-        };
+        let reading = Reading::new(clock);
         Self { rings: BTreeMap::new(), reading, order: Order::default(), unrecorded: 0 }
     }
 
@@ -373,161 +253,6 @@ impl Timeline {
     pub fn groups_without_end(&self) -> u64 {
         self.reading.groups_without_end
     }
-}
-
-impl Reading {
-    #[inline]
-    fn record(&mut self, ring: &mut Ring, record: &Record, listener: &mut impl Listener) {
-        let Some(function) = Function::from_id(record.function) else {
-            return self.no_function(record, listener);
-        };
-        if function.launches_kernel() {
-            return self.kernel(function, record, listener);
-        }
-        listener.call(function);
-        let went_through = matches!(record.result, SUCCESS | IN_PROGRESS);
-        match function.meaning() {
-            Meaning::Operation(operation) if went_through && record.is_captured() => {
-                let call = self.operation(function, operation, record);
-                listener.captured(&call, &self.communicators);
-            }
-            Meaning::GraphLaunch if record.result == SUCCESS => {
-                let holds = match (record.is_captured(), record.count) {
-                    (true, _) => Holds::Captured,
-                    (false, NO_MANIFEST) => Holds::Nothing,
-                    (false, id) => {
-                        let known = u32::try_from(id).ok().and_then(|id| self.manifests.get(id));
-                        known.map_or(Holds::Unknown, Holds::Operations)
-                    }
-                };
-                listener.launched(holds, record.end, &self.communicators);
-            }
-            // CUDA's codes are not NCCL's: none but success means that it was launched.
-            Meaning::GraphLaunch => listener.failed(function, record.result),
-            Meaning::Operation(operation) if went_through => {
-                let call = self.operation(function, operation, record);
-                match record.group {
-                    0 => listener.operation(&call, &self.communicators),
-                    group => self.grouped(ring, group, call, listener),
-                }
-            }
-            Meaning::GroupEnd | Meaning::GroupSimulateEnd if closes(ring, record) => {
-                if !went_through {
-                    listener.failed(function, record.result);
-                }
-                match function.meaning() {
-                    Meaning::GroupSimulateEnd => listener.simulated(ring.held.len() as u64),
-                    _ if went_through => return self.tell_held(ring, listener),
-                    _ => {
-                        for call in &ring.held {
-                            listener.failed(call.function, record.result);
-                        }
-                    }
-                }
-                ring.close_group();
-            }
-            _ if !went_through => listener.failed(function, record.result),
-            _ => {}
-        }
-    }
-
-    /// The launch of a kernel that moves data beside NCCL.
-    fn kernel(&mut self, function: Function, record: &Record, listener: &mut impl Listener) {
-        let Some(call) = kernels::call(function, record, &self.communicators) else {
-            // One that a later release has on its list.
-            self.unknown_functions += 1;
-            return;
-        };
-        listener.call(function);
-        let duration_ns = self.clock.duration_ns(record.start, record.end);
-        let call = OperationCall { duration_ns, ..call };
-        match record.result {
-            SUCCESS if record.is_captured() => listener.captured(&call, &self.communicators),
-            SUCCESS => listener.operation(&call, &self.communicators),
-            result => listener.failed(function, result),
-        }
-    }
-
-    /// A record that is of no function this collector knows.
-    fn no_function(&mut self, record: &Record, listener: &mut impl Listener) {
-        match Mark::of(record) {
-            Some(mark) => {
-                self.marks += 1;
-                listener.mark(&mark);
-            }
-            None => self.unknown_functions += 1,
-        }
-    }
-
-    #[inline]
-    fn operation(
-        &mut self,
-        function: Function,
-        operation: Operation,
-        record: &Record,
-    ) -> OperationCall {
-        OperationCall {
-            function,
-            operation,
-            communicator: self.communicators.find(record.communicator, record.start),
-            elements: record.count,
-            path: Path::Nccl,
-            datatype: Datatype::from_code(record.datatype),
-            peer: (record.peer != NO_PEER).then_some(record.peer),
-            launch: Launch::Eager,
-            end: record.end,
-            duration_ns: self.clock.duration_ns(record.start, record.end),
-        }
-    }
-
-    /// Takes an operation inside a group: held until the group ends, unless the group is too large.
-    fn grouped(
-        &mut self,
-        ring: &mut Ring,
-        group: u32,
-        call: OperationCall,
-        listener: &mut impl Listener,
-    ) {
-        if ring.group != group {
-            self.close_unended(ring, listener);
-            ring.group = group;
-        }
-        if ring.held.len() >= HELD_OPERATIONS {
-            self.told_before_group_end += ring.held.len() as u64;
-            self.tell_held(ring, listener);
-            ring.group = group;
-            ring.outgrown = true;
-        }
-        if ring.outgrown {
-            self.told_before_group_end += 1;
-            listener.operation(&call, &self.communicators);
-        } else {
-            ring.held.push(call);
-        }
-    }
-
-    /// Tells what a group holds whose end was never seen.
-    fn close_unended(&mut self, ring: &mut Ring, listener: &mut impl Listener) {
-        if !ring.held.is_empty() {
-            self.groups_without_end += 1;
-        }
-        self.tell_held(ring, listener);
-    }
-
-    fn tell_held(&self, ring: &mut Ring, listener: &mut impl Listener) {
-        match ring.held.as_slice() {
-            [] => {}
-            [call] => listener.operation(call, &self.communicators),
-            calls => listener.group(calls, &self.communicators),
-        }
-        ring.close_group();
-    }
-}
-
-/// Whether `record` ends the outermost group of its thread. The end of an inner group has more than
-/// one group around it and launches nothing.
-fn closes(ring: &Ring, record: &Record) -> bool {
-    record.groups() <= 1 && record.group == ring.group
 }
 
 #[cfg(test)]

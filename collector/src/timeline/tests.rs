@@ -1,6 +1,6 @@
 use super::*;
-use nccltap_proto::MarkKind;
-use nccltap_proto::record::NO_DATATYPE;
+use nccltap_proto::record::{NO_DATATYPE, NO_PEER, Record};
+use nccltap_proto::{Datatype, Function, Mark, MarkKind, Operation};
 use proptest::prelude::*;
 
 /// Writes down what it is told.

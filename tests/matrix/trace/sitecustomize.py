@@ -10,8 +10,6 @@ replica makes because others make theirs. Tried with vLLM 0.8.5 (V0 and V1), 0.1
 """
 
 import functools
-import importlib.abc
-import importlib.util
 import json
 import os
 import sys
@@ -97,28 +95,8 @@ def patch_replicas(module):
 
 PATCHES = {"vllm.core.scheduler": patch_v0, "vllm.v1.core.sched.scheduler": patch_v1, "vllm.v1.engine.core": patch_replicas}
 
-
-class Finder(importlib.abc.MetaPathFinder):
-    """Lets a module of PATCHES be imported as always, and then changes it."""
-
-    def find_spec(self, name, path, target=None):
-        patch = PATCHES.get(name)
-        if patch is None:
-            return None
-        sys.meta_path.remove(self)
-        try:
-            spec = importlib.util.find_spec(name)
-        finally:
-            sys.meta_path.insert(0, self)
-        execute = spec.loader.exec_module
-
-        def exec_module(module):
-            execute(module)
-            patch(module)
-
-        spec.loader.exec_module = exec_module
-        return spec
-
-
 if FOLDER:
-    sys.meta_path.insert(0, Finder())
+    sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "patching"))
+    from patched_imports import patch_imports
+
+    patch_imports(PATCHES)

@@ -1,7 +1,7 @@
 //! One pass through the model.
 
 use super::{Call, Part, Path, Ranks, Role, Schedule};
-use crate::model::{Deployment, Phase, layers_of_stages, padded_vocabulary};
+use crate::model::{Deployment, Engine, Phase, layers_of_stages, padded_vocabulary};
 use nccltap_proto::{Datatype, Operation};
 
 /// Two tensors cross a pipeline boundary: `hidden_states` and `residual` (`IntermediateTensors` of
@@ -186,20 +186,31 @@ impl Forward<'_> {
         }
     }
 
-    /// The last stage tells all stages what it sampled for `requests` requests, one int32 each.
+    /// The last stage tells all stages what it sampled for `requests` requests: a token each, and in
+    /// 0.32 how many of each one's were taken and how many refused.
     pub(super) fn sampled_tokens(&self, schedule: &mut Schedule, requests: u64) {
         let layout = self.deployment.layout;
         if layout.pipeline == 1 {
             return;
         }
+        let tokens = vec![requests, 1];
+        let tensors = match self.deployment.engine {
+            Engine::V1Release0_32 => {
+                vec![(Datatype::Int64, tokens), (Datatype::Int32, vec![2, requests])]
+            }
+            _ => vec![(Datatype::Int32, tokens)],
+        };
         for stage in 0..layout.pipeline {
-            let call = Call {
-                role: Role::PipelineParallel,
-                group: layout.pipeline,
-                datatype: Datatype::Int32,
-                ..self.tensor_parallel(Operation::Broadcast, requests, vec![requests, 1])
-            };
-            schedule.add(self.ranks(stage, Part::Every), call, 1);
+            for (datatype, shape) in &tensors {
+                let elements = shape.iter().product();
+                let call = Call {
+                    role: Role::PipelineParallel,
+                    group: layout.pipeline,
+                    datatype: *datatype,
+                    ..self.tensor_parallel(Operation::Broadcast, elements, shape.clone())
+                };
+                schedule.add(self.ranks(stage, Part::Every), call, 1);
+            }
         }
     }
 }

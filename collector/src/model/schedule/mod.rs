@@ -13,6 +13,7 @@ mod forward;
 mod metadata;
 mod replicas;
 mod startup;
+mod warm_up;
 
 use super::{Deployment, Engine, Layout, Phase, Place, Refusal, Request, Step, scheduler};
 use forward::Forward;

@@ -1,7 +1,7 @@
 //! What an engine sends before it serves its first request.
 
 use super::forward::Forward;
-use super::{Call, Part, Path, Role, Schedule};
+use super::{Call, Part, Path, Role, Schedule, warm_up};
 use crate::model::{Deployment, Engine, Phase};
 use nccltap_proto::{Datatype, Operation};
 use std::collections::BTreeMap;
@@ -40,6 +40,7 @@ pub(super) fn start(schedule: &mut Schedule, deployment: &Deployment, replica: u
     profile.draft_without_requests(schedule);
     let sequences = deployment.max_num_seqs.min(deployment.max_num_batched_tokens);
     profile.logits(schedule, sequences);
+    warm_up::warm_up(schedule, deployment, replica);
     // What is captured is not sent; the passes before each capture are, and before every capture
     // replicas agree on its size.
     for (size, times) in warm_ups(deployment) {
@@ -85,13 +86,20 @@ fn warm_ups(deployment: &Deployment) -> BTreeMap<u64, u64> {
             run(&graphs.sizes, 1);
             run(&whole, 1);
         }
-        Engine::V1Release0_20 | Engine::V1Release0_32 => {
+        Engine::V1Release0_20 => {
             let kinds =
                 if graphs.whole_alone { vec![&graphs.sizes] } else { vec![&graphs.sizes, &whole] };
             for sizes in kinds {
                 run(sizes, 1);
                 run(&largest(sizes), 1);
             }
+        }
+        // Of pieces all sizes are tried before, of whole graphs the largest
+        // (`v1/worker/gpu/cudagraph_utils.py`, `profile_cudagraph_memory`).
+        Engine::V1Release0_32 => {
+            run(&graphs.sizes, 2);
+            run(&whole, 1);
+            run(&largest(&whole), 1);
         }
     }
     times

@@ -105,6 +105,36 @@ fn each_captured_size_is_run_before_as_often_as_the_release_does() {
     assert_eq!(v1(Engine::V1Release0_8), [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1)]);
     assert_eq!(v1(Engine::V1Release0_11), [(1, 2), (2, 2), (4, 2), (8, 1)]);
     assert_eq!(v1(Engine::V1Release0_20), [(1, 2), (2, 3), (4, 4), (8, 2)]);
+    // Beside these it has requests of its own: prompts of two tokens each, then decodes of all, two and one.
+    assert_eq!(v1(Engine::V1Release0_32), [(1, 4), (2, 5), (4, 4), (8, 2), (10, 1)]);
+}
+
+#[test]
+fn release_0_32_warms_up_by_steps_with_all_that_goes_with_them() {
+    let settings = Settings {
+        engine: Engine::V1Release0_32,
+        cuda_graphs: true,
+        max_num_seqs: Some(1000),
+        ..Settings::PAPER
+    };
+    let start = |settings| {
+        let prediction = predict(deployment("llama-3.1-8b", 1, 2, settings), &[request(1, 1)]);
+        let mut rows = startup(&prediction, 1);
+        rows.retain(|(what, _, _)| *what == "Recv" || *what == "Broadcast");
+        rows
+    };
+    let boundary = |tokens| ("Recv", vec![tokens, 4096], 2);
+    let mut expected = [2000, 1000, 2, 1].map(boundary).to_vec();
+    for requests in [1000, 2, 1] {
+        let count = if requests == 1000 { 2 } else { 1 };
+        expected.push(("Broadcast", vec![requests, 1], count));
+        expected.push(("Broadcast", vec![2, requests], count));
+    }
+    let mut seen = start(settings);
+    seen.sort();
+    expected.sort();
+    assert_eq!(seen, expected);
+    assert_eq!(start(Settings { cuda_graphs: false, ..settings }), [], "eager, it does not");
 }
 
 #[test]
