@@ -3,6 +3,7 @@
 use super::view::{Coverage, LibrarySeen, PathSeen};
 use super::{NAMES, Scene, traffic};
 use crate::outputs::processes::LaunchesView;
+use crate::outputs::report::paths::sentences;
 use crate::steps::Phase;
 use std::collections::BTreeMap;
 
@@ -43,6 +44,7 @@ pub(super) fn coverage(scene: &Scene<'_>) -> Coverage {
     libraries.truncate(NAMES);
     Coverage {
         paths: paths.collect(),
+        ways: sentences(&traffic::ways(scene), None),
         libraries,
         libraries_left_out,
         launches,
