@@ -62,10 +62,30 @@ typedef struct nccltap_coordinates {
     uint32_t expert_rank, expert_size; /* among the ranks that have whole experts, 0 and 1 where experts are split or there are none */
 } nccltap_coordinates;
 
+/* What an engine gives an all-reduce to, in vLLM's words. */
+enum {
+    NCCLTAP_PYNCCL = 1,           /* NCCL, by a communicator that ncclCommInitRank made */
+    NCCLTAP_CUSTOM = 2,           /* the custom all-reduce of vLLM and SGLang */
+    NCCLTAP_QUICK_REDUCE = 3,     /* QuickReduce */
+    NCCLTAP_SYMM_MEM = 4,         /* PyTorch's symmetric memory */
+    NCCLTAP_FLASHINFER = 5,       /* FlashInfer's all-reduce */
+    NCCLTAP_FLASHINFER_FUSED = 6, /* FlashInfer's all-reduce with what follows it in the same kernel */
+};
+
+/* All-reduces of one size that the engine gave to one backend since it said so last. Fields may be added at the end; `size`
+ * says which the caller knows. */
+typedef struct nccltap_choice {
+    uint32_t size;          /* sizeof(nccltap_choice) */
+    uint32_t backend;       /* NCCLTAP_PYNCCL to NCCLTAP_FLASHINFER_FUSED */
+    uint64_t message_bytes; /* of each */
+    uint64_t calls;         /* how many. One that goes to a CUDA graph under capture counts once, launches of the graph do not */
+} nccltap_choice;
+
 typedef void (*nccltap_step_begin_function)(const nccltap_step *);
 typedef void (*nccltap_step_describe_function)(const nccltap_step *);
 typedef void (*nccltap_step_end_function)(void);
 typedef void (*nccltap_place_function)(const nccltap_coordinates *);
+typedef void (*nccltap_chosen_function)(const nccltap_choice *, uint32_t);
 
 #ifndef NCCLTAP_NO_PROTOTYPES
 /* A step begins. NULL when it is not known yet what it is; say it by nccltap_step_describe before the end,
@@ -81,6 +101,11 @@ __attribute__((weak)) void nccltap_step_end(void);
 /* Where this worker stands in the engine's layout; the last word counts. Groups whose members all say so have the role that follows,
  * whatever runs on them. Once the process has communicators: before, nothing is kept. */
 __attribute__((weak)) void nccltap_place(const nccltap_coordinates *at);
+
+/* What the engine's all-reduces were given to since the last time: `number` choices, one after the other. The collector holds
+ * them against what the tap saw by that time, calls and bytes of each backend, and says where they differ. All calls that the process
+ * makes of a backend must be said, each after it was made, by whatever thread; a step's all-reduces at once, at its end, is often enough. */
+__attribute__((weak)) void nccltap_chosen(const nccltap_choice *choices, uint32_t number);
 #endif
 
 #ifdef __cplusplus

@@ -16,7 +16,7 @@ from types import ModuleType, SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from nccltap import marks, vllm  # noqa: E402
+from nccltap import backends, marks, vllm  # noqa: E402
 from nccltap.hooks import Marker  # noqa: E402
 
 #: The best of so many batches of so many steps: short ones, so that some go undisturbed on a machine that is busy.
@@ -26,6 +26,7 @@ BATCHES, STEPS = 200, 100
 class Nowhere:
     def __init__(self) -> None:
         self.nccltap_step_begin = self.nccltap_step_describe = self.nccltap_step_end = self.nccltap_place = lambda *_: None
+        self.nccltap_chosen = lambda *_: None
 
 
 def make_communicator(library: str) -> None:
@@ -63,6 +64,29 @@ def mixed(requests: int) -> SimpleNamespace:
     return step
 
 
+def eager(all_reduces: int, hooked: bool, to: marks.Marks):
+    """A step that calls so many all-reduces: a prompt too long for CUDA graphs, or an engine that has none."""
+
+    class CustomAllreduce:
+        def all_reduce(self, inp):
+            return inp
+
+    marker = Marker(to)
+    if hooked:
+        witness = backends.Witness(marker)
+        marker.speak = witness.speak
+        module = ModuleType("custom_all_reduce")
+        module.CustomAllreduce = CustomAllreduce
+        witness.hook(module, "CustomAllreduce", ("all_reduce",), False, marks.CUSTOM)
+    backend, tensor = CustomAllreduce(), memoryview(bytes(8192))
+
+    def forward(_):
+        for _ in range(all_reduces):
+            backend.all_reduce(tensor)
+
+    return lambda step: marker.within(None, forward, step)
+
+
 def microseconds(call, step) -> float:
     best = float("inf")
     for _ in range(BATCHES):
@@ -85,11 +109,15 @@ def main() -> None:
     hooked = type("Worker", (), {"execute_model": lambda self, scheduler_output: None})
     module = ModuleType("vllm.v1.worker.gpu_worker")
     module.Worker = hooked
-    vllm.hook_v1(Marker(found or marks.Marks(Nowhere())), module)
+    to = found or marks.Marks(Nowhere())
+    vllm.hook_v1(Marker(to), module)
     for requests in (1, 64, 256, 1024):
         for name, step in (("decode", decode(requests)), ("mixed", mixed(requests))):
             cost = microseconds(hooked().execute_model, step) - microseconds(plain().execute_model, step)
             print(f"{name:6} of {requests:4} requests: {cost:6.2f} us per step")
+    for all_reduces in (0, 65, 161):
+        cost = microseconds(eager(all_reduces, True, to), None) - microseconds(eager(all_reduces, False, to), None)
+        print(f"eager step of {all_reduces:3} all-reduces, what they are given to: {cost:6.2f} us per step")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 //! Marks of engine steps: the functions that `include/nccltap.h` declares.
 //!
-//! An engine, or a plugin in it, says when a step begins, what it is, when it is over, and where this worker
-//! stands in the layout. Each of that is a record in the calling thread's ring, which goes where all records go. Where the tap is not alive in
-//! the process, nothing happens.
+//! An engine, or a plugin in it, says when a step begins, what it is, when it is over, where this worker
+//! stands in the layout, and what it gave its all-reduces to. Each of that is a record in the calling thread's ring, which goes where all records go.
+//! Where the tap is not alive in the process, nothing happens.
 #![allow(unsafe_code)]
 
 use crate::life;
 use crate::record;
-use nccltap_proto::{Mark, MarkedPlace, MarkedStep, RankOf};
+use nccltap_proto::{Choice, Mark, MarkedPlace, MarkedStep, RankOf};
 
 /// `nccltap_step` of the header.
 #[derive(Clone, Copy, Default)]
@@ -41,6 +41,17 @@ struct CRank {
     size: u32,
 }
 
+/// `nccltap_choice` of the header.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct CChoice {
+    size: u32,
+    backend: u32,
+    message_bytes: u64,
+    calls: u64,
+}
+
+const _: () = assert!(size_of::<CChoice>() == 24 && align_of::<CChoice>() == 8);
 const _: () = assert!(size_of::<CStep>() == 28 && align_of::<CStep>() == 4);
 const _: () = assert!(size_of::<CCoordinates>() == 36 && align_of::<CCoordinates>() == 4);
 
@@ -50,10 +61,12 @@ const _: () = assert!(size_of::<CCoordinates>() == 36 && align_of::<CCoordinates
 /// That holds for the implementing type.
 unsafe trait Sized32: Default {}
 
-// SAFETY: `repr(C)`, and all fields are u32.
+// SAFETY: `repr(C)`, and all fields are integers.
 unsafe impl Sized32 for CStep {}
 // SAFETY: as above.
 unsafe impl Sized32 for CCoordinates {}
+// SAFETY: as above.
+unsafe impl Sized32 for CChoice {}
 
 /// The size and one field more: less than that says nothing.
 const SMALLEST: usize = 8;
@@ -158,6 +171,37 @@ unsafe extern "C" fn nccltap_place(at: *const CCoordinates) {
     }
 }
 
+/// Says what all-reduces were given to since the last time. An element is as long as the first one says.
+///
+/// # Safety
+/// `choices` is null, or points to `number` elements, each as long as the field `size` of the first says.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+unsafe extern "C" fn nccltap_chosen(choices: *const CChoice, number: u32) {
+    if life::agent().is_none() {
+        return;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { each_choice(choices, number, |choice| record::mark(&Mark::Chosen(choice))) }
+}
+
+/// Tells each of the choices.
+///
+/// # Safety
+/// As for [`nccltap_chosen`].
+unsafe fn each_choice(choices: *const CChoice, number: u32, mut tell: impl FnMut(Choice)) {
+    // SAFETY: the caller's promise holds for the first element.
+    let length = match unsafe { read_sized(choices) } {
+        Some(first) if number > 0 => first.size as usize,
+        _ => return,
+    };
+    for index in 0..number {
+        // SAFETY: the caller's promise holds for each of them.
+        let read = unsafe { read_sized(choices.byte_add(index as usize * length)) };
+        let Some(CChoice { backend, message_bytes, calls, .. }) = read else { return };
+        tell(Choice { backend, calls, message_bytes, more_follow: index + 1 < number });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +252,32 @@ mod tests {
         // SAFETY: the array is as long as its first element says.
         let read = unsafe { CStep::read(later.as_ptr().cast()) };
         assert_eq!(read.map(|step| step.speculative_tokens), Some(6));
+    }
+
+    fn choices(from: *const CChoice, number: u32) -> Vec<(u32, u64, u64, bool)> {
+        let mut all = Vec::new();
+        // SAFETY: the arrays of these tests have so many elements of the size that they say.
+        unsafe {
+            each_choice(from, number, |c| {
+                all.push((c.backend, c.calls, c.message_bytes, c.more_follow));
+            });
+        }
+        all
+    }
+
+    #[test]
+    fn choices_that_are_said_at_once_are_read_one_by_one() {
+        let one = CChoice { size: 24, backend: 2, message_bytes: 8192, calls: 65 };
+        let both = [one, CChoice { backend: 1, message_bytes: 4, calls: 1, ..one }];
+        assert_eq!(choices(both.as_ptr(), 2), [(2, 65, 8192, true), (1, 1, 4, false)]);
+        assert_eq!(choices(both.as_ptr(), 0), []);
+        assert_eq!(choices(std::ptr::null(), 2), []);
+    }
+
+    #[test]
+    fn choices_of_a_later_header_are_as_long_as_they_say() {
+        let later = [[32u64 | 2 << 32, 8192, 65, 7], [32 | 1 << 32, 4, 1, 7]];
+        assert_eq!(choices(later.as_ptr().cast(), 2), [(2, 65, 8192, true), (1, 1, 4, false)]);
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! From the timeline to the ledger: every operation is counted under what its step is for.
 
+use crate::backends::Backends;
 use crate::history::History;
 use crate::journal::Journal;
 use crate::ledger::Ledger;
 use crate::steps::{Label, Place, Settled, Steps, Turn};
-use crate::timeline::{Block, Communicators, Holds, Listener, Manifest, OperationCall};
+use crate::timeline::{Block, Communicators, Holds, Launch, Listener, Manifest, OperationCall};
 use nccltap_proto::{Function, Mark};
 
-/// Listens to the timeline of a process, asks its steps, tells its ledger, its history and its journal.
+/// Listens to the timeline of a process, asks its steps, tells its ledger, its backends, its history and its journal.
 #[derive(Debug)]
 pub(crate) struct Accountant<'a> {
     steps: &'a mut Steps,
     ledger: &'a mut Ledger,
+    backends: &'a mut Backends,
     history: &'a mut History,
     journal: Option<&'a mut Journal>,
 }
@@ -20,10 +22,11 @@ impl<'a> Accountant<'a> {
     pub(crate) fn new(
         steps: &'a mut Steps,
         ledger: &'a mut Ledger,
+        backends: &'a mut Backends,
         history: &'a mut History,
         journal: Option<&'a mut Journal>,
     ) -> Self {
-        Self { steps, ledger, history, journal }
+        Self { steps, ledger, backends, history, journal }
     }
 
     /// Nothing follows: what is held stays unknown, unless another stage of the pipeline knows it.
@@ -106,6 +109,9 @@ impl Listener for Accountant<'_> {
 
     #[inline]
     fn operation(&mut self, call: &OperationCall, communicators: &Communicators) {
+        if call.launch == Launch::Eager {
+            self.backends.call(call, communicators);
+        }
         let turn = self.steps.operation(call);
         self.around(turn, std::slice::from_ref(call), |ledger, place| match place {
             Place::Now(label, tokens) if turn.gathers => {
@@ -117,6 +123,9 @@ impl Listener for Accountant<'_> {
     }
 
     fn group(&mut self, calls: &[OperationCall], communicators: &Communicators) {
+        for call in calls.iter().filter(|call| call.launch == Launch::Eager) {
+            self.backends.call(call, communicators);
+        }
         let turn = self.steps.group(calls);
         self.around(turn, calls, |ledger, place| match place {
             Place::Now(label, tokens) => ledger.group(calls, communicators, label, tokens),
@@ -133,7 +142,8 @@ impl Listener for Accountant<'_> {
     }
 
     #[inline]
-    fn captured(&mut self, call: &OperationCall) {
+    fn captured(&mut self, call: &OperationCall, communicators: &Communicators) {
+        self.backends.call(call, communicators);
         self.steps.captured(call);
         self.ledger.capture();
     }
@@ -156,6 +166,9 @@ impl Listener for Accountant<'_> {
     }
 
     fn mark(&mut self, mark: &Mark) {
+        if let Mark::Chosen(choice) = mark {
+            return self.backends.said(choice);
+        }
         if let Some(settled) = self.steps.mark(mark) {
             self.settle(settled);
         }

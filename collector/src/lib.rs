@@ -11,8 +11,8 @@
 //! - [`recording`]: messages on disk;
 //! - [`collector`]: the processes that are followed, and the [`refusals`];
 //! - [`process`]: one of them: its [`timeline`] (order, communicators, groups), its [`steps`] (which
-//!   operations belong together, and for what), its [`ledger`] (counts by key), its [`history`] (when) and, for exports, its [`journal`] (each operation). These
-//!   are pure: the same messages give the same counts, live or from a recording;
+//!   operations belong together, and for what), its [`ledger`] (counts by key), its [`backends`] (what the engine says of its all-reduces), its
+//!   [`history`] (when) and, for exports, its [`journal`] (each operation). These are pure: the same messages give the same counts, live or from a recording;
 //! - [`groups`]: communicators of all processes joined, their roles, the layout;
 //! - [`outputs`]: rows, text, metrics, HTTP;
 //! - [`model`]: what should be seen, and whether it was;
@@ -52,6 +52,7 @@
 #![forbid(unsafe_code)]
 
 mod accountant;
+pub mod backends;
 pub mod client;
 pub mod collector;
 pub mod commands;

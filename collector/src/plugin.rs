@@ -22,8 +22,15 @@ macro_rules! package {
 }
 
 /// The package: its files, and what is in them.
-const FILES: [(&str, &str); 6] =
-    package!["__init__.py", "hooks.py", "imports.py", "marks.py", "sglang.py", "vllm.py"];
+const FILES: [(&str, &str); 7] = package![
+    "__init__.py",
+    "backends.py",
+    "hooks.py",
+    "imports.py",
+    "marks.py",
+    "sglang.py",
+    "vllm.py"
+];
 
 /// What the package's own `pyproject.toml` says where it is installed.
 const ENTRY_POINTS: &str = "[vllm.general_plugins]\nnccltap = nccltap.vllm:register\n\n\

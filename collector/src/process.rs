@@ -3,6 +3,7 @@
 //! Pure. Live streams, recordings and ring files all end up here, as the same messages.
 
 use crate::accountant::Accountant;
+use crate::backends::Backends;
 use crate::groups::Board;
 use crate::history::History;
 use crate::journal::Journal;
@@ -123,6 +124,7 @@ pub struct Process {
     timeline: Timeline,
     steps: Steps,
     ledger: Ledger,
+    backends: Backends,
     history: History,
     journal: Option<Journal>,
     libraries: BTreeMap<u32, v1::Library>,
@@ -143,6 +145,7 @@ impl Process {
             timeline: Timeline::new(clock),
             steps: Steps::default(),
             ledger: Ledger::default(),
+            backends: Backends::default(),
             history: History::default(),
             journal: None,
             libraries: BTreeMap::new(),
@@ -179,9 +182,13 @@ impl Process {
                     life if recovered => life,
                     _ => Life::Ended,
                 };
-                let journal = self.journal.as_mut();
-                let mut accountant =
-                    Accountant::new(&mut self.steps, &mut self.ledger, &mut self.history, journal);
+                let mut accountant = Accountant::new(
+                    &mut self.steps,
+                    &mut self.ledger,
+                    &mut self.backends,
+                    &mut self.history,
+                    self.journal.as_mut(),
+                );
                 self.timeline.finish(!recovered, &mut accountant);
                 accountant.finish();
             }
@@ -189,9 +196,13 @@ impl Process {
     }
 
     fn report(&mut self, report: &v1::Report) {
-        let journal = self.journal.as_mut();
-        let mut accountant =
-            Accountant::new(&mut self.steps, &mut self.ledger, &mut self.history, journal);
+        let mut accountant = Accountant::new(
+            &mut self.steps,
+            &mut self.ledger,
+            &mut self.backends,
+            &mut self.history,
+            self.journal.as_mut(),
+        );
         self.timeline.report(report, &mut accountant);
         for library in &report.libraries {
             self.libraries.insert(library.id, library.clone());
@@ -277,6 +288,11 @@ impl Process {
     /// Its counts.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Its all-reduce backends, as its engine says.
+    pub fn backends(&self) -> &Backends {
+        &self.backends
     }
 
     /// When it did what.

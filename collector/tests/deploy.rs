@@ -86,7 +86,7 @@ fn the_rules_alert_when_they_must_and_on_nothing_else() {
 fn promtool_takes_the_configuration_and_the_sums() {
     let arguments = ["check", "config", "prometheus.yml"];
     if let Some(said) = promtool::say_in(&deployed("prometheus"), &arguments, b"") {
-        assert!(said.contains("15 rules found"), "{said}");
+        assert!(said.contains("16 rules found"), "{said}");
     }
     let arguments = ["check", "rules", "aggregate.yml"];
     if let Some(said) = promtool::say_in(&deployed("prometheus"), &arguments, b"") {

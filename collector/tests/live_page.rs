@@ -3,9 +3,10 @@
 
 mod support;
 
-use nccltap_proto::Function::ncclAllReduce;
-use nccltap_proto::Record;
+use nccltap_proto::Function::{cudaLaunchKernel, ncclAllReduce};
+use nccltap_proto::record::KernelCall;
 use nccltap_proto::v1;
+use nccltap_proto::{Kernel, Path, Record};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -154,6 +155,26 @@ async fn rates_are_those_of_the_last_seconds_and_seconds_are_remembered_before_a
     let window = last["window_seconds"].as_f64().unwrap();
     assert!((5.0..=40.0).contains(&rate), "20 steps a second were told as {rate}");
     assert!((1.0..=5.0).contains(&window), "{window}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_went_past_nccl_is_said_with_its_share_as_the_report_says_it() {
+    let collector = Collector::start();
+    let (mut agent, _) = FakeAgent::connect(&collector.socket, hello(7)).await.unwrap();
+    let kernel = Kernel::all().find(|kernel| kernel.path() == Path::CustomAllReduce);
+    let reduction = KernelCall { kernel, ranks: 2 }.to_word();
+    let custom = Record { reduction, peer: 0, ..call(cudaLaunchKernel, 4096) };
+    let mut calls = vec![custom; 3];
+    calls.push(call(ncclAllReduce, 4096));
+    let communicators = vec![communicator(0)];
+    agent.report(v1::Report { communicators, ..report(vec![batch(0, 0, &calls)]) }).await.unwrap();
+    let seen = live_when(&collector, "four operations", |live| live["accounting"]["seen"] == 4);
+    let said = "AllReduce of unknown: 75 % custom_all_reduce, 25 % nccl (message bytes)";
+    assert_eq!(seen["coverage"]["ways"], json!([said]));
+    for format in ["text", "html"] {
+        let report = collector.get(&format!("/api/v1/report?view=summary&format={format}"));
+        assert!(report.contains(said), "{report}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,8 +16,10 @@ use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use support::*;
+use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 /// Series, as `/metrics` names them, and the value that came last.
@@ -127,12 +129,15 @@ fn exposed(text: &str) -> Series {
 }
 
 async fn receiver(received: Received) -> SocketAddr {
+    receiver_by(tonic::transport::Server::builder(), received).await
+}
+
+async fn receiver_by(mut server: tonic::transport::Server, received: Received) -> SocketAddr {
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(socket);
-    let serving = tonic::transport::Server::builder()
-        .add_service(MetricsServiceServer::new(received))
-        .serve_with_incoming(incoming);
+    let serving =
+        server.add_service(MetricsServiceServer::new(received)).serve_with_incoming(incoming);
     tokio::spawn(serving);
     address
 }
@@ -203,9 +208,73 @@ async fn a_receiver_that_is_away_is_told_of_once_and_gets_all_when_it_comes() {
     assert!(log.matches("does not take metrics").count() <= 1, "{log}");
 }
 
+/// A receiver that speaks TLS as `localhost`, and the certificate by which it is known, in a file.
+async fn receiver_by_tls(received: Received, folder: &Path) -> (SocketAddr, PathBuf) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let certificate = folder.join("authority.pem");
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    let identity = Identity::from_pem(made.cert.pem(), made.signing_key.serialize_pem());
+    let tls = ServerTlsConfig::new().identity(identity);
+    let server = tonic::transport::Server::builder().tls_config(tls).unwrap();
+    (receiver_by(server, received).await, certificate)
+}
+
+/// A collector that pushes to `address` by TLS and trusts the authorities in `certificate` alone.
+fn pushing(address: SocketAddr, certificate: &Path) -> Collector {
+    let url = format!("https://localhost:{}", address.port());
+    let arguments = ["--otlp", &url, "--otlp-interval", "1"];
+    let trusted = ("SSL_CERT_FILE", certificate.as_os_str());
+    Collector::start_with(tempfile::tempdir().unwrap(), "127.0.0.1:0", &arguments, &[trusted])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_is_known_gets_the_metrics_by_tls() {
+    let (folder, received) = (tempfile::tempdir().unwrap(), Received::default());
+    let (address, certificate) = receiver_by_tls(received.clone(), folder.path()).await;
+    let collector = pushing(address, &certificate);
+    let (mut agent, _) = FakeAgent::connect(&collector.socket, hello(7)).await.unwrap();
+    agent.report(report(vec![batch(0, 0, &vec![call(ncclAllReduce, 4096); 65])])).await.unwrap();
+    let has_it = move || {
+        wait_for("the receiver has the operations", || {
+            let series = received.0.lock();
+            let mut of =
+                series.iter().filter(|(name, _)| name.starts_with("nccltap_operations_total"));
+            of.next().is_some_and(|(_, value)| *value == 65.0).then_some(())
+        });
+    };
+    tokio::task::spawn_blocking(has_it).await.unwrap();
+    let (_, code, log) = tokio::task::spawn_blocking(|| collector.stop()).await.unwrap();
+    assert_eq!((code, log.contains("WARN")), (Some(0), false), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_no_authority_vouches_for_gets_nothing() {
+    let (folder, received) = (tempfile::tempdir().unwrap(), Received::default());
+    let (address, _) = receiver_by_tls(received.clone(), folder.path()).await;
+    let stranger = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let certificate = folder.path().join("another.pem");
+    std::fs::write(&certificate, stranger.cert.pem()).unwrap();
+    let collector = pushing(address, &certificate);
+    let (_, code, log) = tokio::task::spawn_blocking(|| collector.stop()).await.unwrap();
+    assert_eq!(code, Some(0));
+    assert!(log.contains("does not take metrics"), "{log}");
+    assert!(received.0.lock().is_empty());
+}
+
+#[test]
+fn without_any_authority_nobody_is_known_and_it_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = nccltap();
+    command.env("SSL_CERT_FILE", folder.path().join("none")).env("SSL_CERT_DIR", folder.path());
+    let output = command.args(["serve", "--otlp", "https://localhost:1"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("no certificates of authorities"), "{said}");
+}
+
 #[test]
 fn an_address_that_cannot_be_pushed_to_is_refused_with_a_reason() {
-    for (address, why) in [("https://a:4317", "TLS is left to"), ("a:4317", "usually port 4317")] {
+    for (address, why) in [("grpc://a:4317", "https://HOST:PORT"), ("a:4317", "usually port 4317")]
+    {
         let output = nccltap().args(["serve", "--otlp", address]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(why), "{said}");

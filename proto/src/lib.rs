@@ -3,6 +3,7 @@
 //! - [`v1`]: the messages, generated from `proto/nccltap/v1/tap.proto`, which explains them;
 //! - [`functions`]: the table of wrapped functions, of NCCL and of CUDA's graphs;
 //! - [`kernels`]: the list of kernels that move data between GPUs beside NCCL;
+//! - [`backends`]: what an engine may give an all-reduce to;
 //! - [`record`]: one call in 64 bytes;
 //! - [`marks`]: what an engine says of its steps, as records too;
 //! - [`ringfile`]: the file in shared memory that outlives a killed process;
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod backends;
 pub mod datatype;
 mod describe;
 pub mod faults;
@@ -29,10 +31,11 @@ pub mod uplink;
 #[path = "generated/nccltap.v1.rs"]
 pub mod v1;
 
+pub use backends::Backend;
 pub use datatype::Datatype;
 pub use functions::{Function, Library, Meaning, Operation};
 pub use kernels::{Kernel, Path};
-pub use marks::{Mark, MarkKind, MarkedPlace, MarkedStep, RankOf};
+pub use marks::{Choice, Mark, MarkKind, MarkedPlace, MarkedStep, RankOf};
 pub use record::{RECORD_SIZE, Record};
 
 /// Version of the contract. Raised when an older peer would misread a newer one.

@@ -1,4 +1,4 @@
-//! Marks: what an engine itself says of its steps and of its layout, as records among those of its calls.
+//! Marks: what an engine itself says of its steps, of its layout and of its all-reduce backends, as records among those of its calls.
 //!
 //! A mark is a [`Record`] that opens and closes at once. Its number stands where that of a function would,
 //! above all of them, so that a reader which does not know marks counts them as functions it does not know.
@@ -17,6 +17,14 @@
 //! |---|---|---|
 //! | `communicator` | tensor parallel | pipeline parallel |
 //! | `stream` | data parallel | expert parallel |
+//!
+//! All-reduces given to a backend:
+//!
+//! | word | low half | high half |
+//! |---|---|---|
+//! | `communicator` | backend | [`MORE_FOLLOW`] |
+//! | `stream` | message bytes of each, 64 bits | |
+//! | `count` | how many, 64 bits | |
 
 use crate::record::Record;
 
@@ -38,11 +46,13 @@ pub enum MarkKind {
     End = FIRST + 2,
     /// Where this worker stands in the engine's layout.
     Place = FIRST + 3,
+    /// All-reduces that were given to a backend.
+    Chosen = FIRST + 4,
 }
 
 impl MarkKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Begin, Self::Describe, Self::End, Self::Place];
+    pub const ALL: [Self; 5] = [Self::Begin, Self::Describe, Self::End, Self::Place, Self::Chosen];
 
     /// The kind with this number, or `None`.
     pub const fn from_id(id: u16) -> Option<Self> {
@@ -51,6 +61,7 @@ impl MarkKind {
             id if id == Self::Describe as u16 => Some(Self::Describe),
             id if id == Self::End as u16 => Some(Self::End),
             id if id == Self::Place as u16 => Some(Self::Place),
+            id if id == Self::Chosen as u16 => Some(Self::Chosen),
             _ => None,
         }
     }
@@ -67,6 +78,7 @@ impl MarkKind {
             Self::Describe => "nccltap_step_describe",
             Self::End => "nccltap_step_end",
             Self::Place => "nccltap_place",
+            Self::Chosen => "nccltap_chosen",
         }
     }
 }
@@ -149,6 +161,22 @@ pub struct MarkedPlace {
     pub expert: RankOf,
 }
 
+/// Of a [`Choice`]: the engine says more at once, and has not said all until the last of it.
+pub const MORE_FOLLOW: u32 = 1;
+
+/// All-reduces of one size that an engine gave to one of its backends since it said so last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// The number of the [`Backend`](crate::Backend).
+    pub backend: u32,
+    /// How many calls: one that went to a graph under capture counts once, launches of the graph do not.
+    pub calls: u64,
+    /// Message bytes of each.
+    pub message_bytes: u64,
+    /// Whether it is followed by another that was said at once.
+    pub more_follow: bool,
+}
+
 /// One mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
@@ -160,6 +188,8 @@ pub enum Mark {
     End,
     /// Where this worker stands.
     Place(MarkedPlace),
+    /// All-reduces that were given to a backend.
+    Chosen(Choice),
 }
 
 impl Mark {
@@ -170,6 +200,7 @@ impl Mark {
             Self::Describe(_) => MarkKind::Describe,
             Self::End => MarkKind::End,
             Self::Place(_) => MarkKind::Place,
+            Self::Chosen(_) => MarkKind::Chosen,
         }
     }
 
@@ -183,6 +214,15 @@ impl Mark {
                 let [tensor, pipeline] = ranks(record.communicator);
                 let [data, expert] = ranks(record.stream);
                 Self::Place(MarkedPlace { tensor, pipeline, data, expert })
+            }
+            MarkKind::Chosen => {
+                let (backend, flags) = halves(record.communicator);
+                Self::Chosen(Choice {
+                    backend,
+                    calls: record.count,
+                    message_bytes: record.stream,
+                    more_follow: flags & MORE_FOLLOW != 0,
+                })
             }
         })
     }
@@ -200,6 +240,11 @@ impl Mark {
                 word(place.tensor.half(), place.pipeline.half()),
                 word(place.data.half(), place.expert.half()),
                 0,
+            ],
+            Self::Chosen(choice) => [
+                word(choice.backend, if choice.more_follow { MORE_FOLLOW } else { 0 }),
+                choice.message_bytes,
+                choice.calls,
             ],
         }
     }
@@ -280,6 +325,11 @@ mod tests {
             [any_rank(), any_rank(), any_rank(), any_rank()].prop_map(
                 |[tensor, pipeline, data, expert]| {
                     Mark::Place(MarkedPlace { tensor, pipeline, data, expert })
+                }
+            ),
+            any::<(u32, u64, u64, bool)>().prop_map(
+                |(backend, calls, message_bytes, more_follow)| {
+                    Mark::Chosen(Choice { backend, calls, message_bytes, more_follow })
                 }
             ),
         ]

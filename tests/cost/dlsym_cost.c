@@ -7,24 +7,13 @@
  * coin. Without the tap both are the same function, and what is printed then is what the method
  * itself cannot tell from nothing. */
 #include "spread.h"
+#include "ticks.h"
 #include <dlfcn.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <time.h>
-#include <x86intrin.h>
 
 typedef void *(*dlsym_t)(void *, const char *);
 
 enum { CALLS = 1000 };
-
-static double ns_per_tick(void) {
-  struct timespec a, b;
-  clock_gettime(CLOCK_MONOTONIC, &a);
-  uint64_t start = __rdtsc();
-  do clock_gettime(CLOCK_MONOTONIC, &b);
-  while ((b.tv_sec - a.tv_sec) * 1e9 + (b.tv_nsec - a.tv_nsec) < 1e8);
-  return ((b.tv_sec - a.tv_sec) * 1e9 + (b.tv_nsec - a.tv_nsec)) / (__rdtsc() - start);
-}
 
 __attribute__((noinline, aligned(64))) static double block(dlsym_t look_up, void *library, const char *name) {
   uint64_t start = __rdtsc();

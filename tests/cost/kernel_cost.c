@@ -10,13 +10,11 @@
  *
  * With LAUNCHES: launches a kernel that is not on the list so often and says nothing, for an instruction count. */
 #include "spread.h"
+#include "ticks.h"
 #include "cuda_runtime.h"
 #include "nccl.h"
 #include <dlfcn.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <time.h>
-#include <x86intrin.h>
 
 enum { CALLS = 64, WARM_UP = 100 };
 
@@ -30,15 +28,6 @@ static const char *const listed =
     "_ZN4vllm26cross_device_reduce_1stageI13__nv_bfloat16Li2EEEvPNS_8RankDataENS_11RankSignalsEPNS_6SignalEPT_ii";
 static struct { _Alignas(64) char code; } stubs[2];
 static cudaStream_t stream;
-
-static double ns_per_tick(void) {
-  struct timespec a, b;
-  clock_gettime(CLOCK_MONOTONIC, &a);
-  uint64_t start = __rdtsc();
-  do clock_gettime(CLOCK_MONOTONIC, &b);
-  while ((b.tv_sec - a.tv_sec) * 1e9 + (b.tv_nsec - a.tv_nsec) < 1e8);
-  return ((b.tv_sec - a.tv_sec) * 1e9 + (b.tv_nsec - a.tv_nsec)) / (__rdtsc() - start);
-}
 
 __attribute__((noinline, aligned(64))) static double launches(void *function, const void *stub) {
   launch_t launch = (launch_t)function;

@@ -9,13 +9,11 @@
  *
  * With OPERATIONS: launches one graph of so many, PAIRS times, and says nothing, for an instruction count. */
 #include "spread.h"
+#include "ticks.h"
 #include "cuda_runtime.h"
 #include "nccl.h"
 #include <dlfcn.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <time.h>
-#include <x86intrin.h>
 
 enum { LAUNCHES = 16, WARM_UP = 100 };
 
@@ -24,15 +22,6 @@ typedef void *(*dlsym_t)(void *, const char *);
 
 static ncclComm_t comm;
 static cudaStream_t stream;
-
-static double ns_per_tick(void) {
-  struct timespec a, b;
-  clock_gettime(CLOCK_MONOTONIC, &a);
-  uint64_t start = __rdtsc();
-  do clock_gettime(CLOCK_MONOTONIC, &b);
-  while ((b.tv_sec - a.tv_sec) * 1e9 + (b.tv_nsec - a.tv_nsec) < 1e8);
-  return ((b.tv_sec - a.tv_sec) * 1e9 + (b.tv_nsec - a.tv_nsec)) / (__rdtsc() - start);
-}
 
 static cudaGraphExec_t executable_of(int operations) {
   cudaGraph_t graph;

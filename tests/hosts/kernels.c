@@ -1,6 +1,7 @@
 /* kernels CORNER: launches of kernels that move data between GPUs, as vLLM and PyTorch make them; tests/kernels.rs
  * names and explains them. */
 #include "cuda.h"
+#include "nccltap.h"
 
 #include <dlfcn.h>
 #include <stdint.h>
@@ -139,9 +140,39 @@ static void alone(void) {
   for (int i = 0; i < 10; i++) reduce(function, 0, 256);
 }
 
+static nccltap_choice choice(uint32_t backend, uint64_t bytes, uint64_t calls) {
+  return (nccltap_choice){.size = sizeof(nccltap_choice), .backend = backend, .message_bytes = bytes, .calls = calls};
+}
+
+/* An engine that says what it gave its all-reduces to. Those it captured it says once, however often the graph is launched. */
+static void witness(void) {
+  ncclComm_t comm = communicator('a', 2, 1);
+  const void *custom = kernel(CUSTOM("1", "13__nv_bfloat16", "2"));
+  for (int i = 0; i < 5; i++) reduce(custom, 1, 1 << 20);
+  begin_capture(stream);
+  for (int i = 0; i < 65; i++) reduce(custom, 1, 8192);
+  cudaGraphExec_t executable = instantiated(end_capture(stream));
+  for (int i = 0; i < 3; i++) all_reduce_on(comm, 8 << 20, stream);
+  nccltap_choice step[] = {choice(NCCLTAP_CUSTOM, 1 << 20, 5), choice(NCCLTAP_CUSTOM, 8192, 65), choice(NCCLTAP_PYNCCL, 16 << 20, 3)};
+  if (nccltap_chosen) nccltap_chosen(step, 3);
+  launch(executable, stream, 127);
+  /* Of what it is doing now it will speak at the end of the step. */
+  reduce(custom, 1, 8192);
+}
+
+/* The same, and all-reduces by a kernel that is on no list. */
+static void overlooked(void) {
+  witness();
+  const void *unknown = kernel("_ZN10flashinfer9all_reduce10all_new_arIfEEvPT_");
+  for (int i = 0; i < 4; i++) unrelated(unknown);
+  nccltap_choice step[] = {choice(NCCLTAP_CUSTOM, 8192, 1), choice(NCCLTAP_FLASHINFER, 4096, 4)};
+  if (nccltap_chosen) nccltap_chosen(step, 2);
+}
+
 int main(int argc, char **argv) {
   static const struct { const char *name; void (*run)(void); } corners[] = {
       {"eager", eager}, {"graphs", graphs}, {"others", others}, {"newer", newer}, {"driver", driver}, {"alone", alone},
+      {"witness", witness}, {"overlooked", overlooked},
   };
   MUST(argc > 1);
   stream = new_stream();

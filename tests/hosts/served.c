@@ -1,4 +1,4 @@
-/* A rank of an engine that marks its steps and serves in two rounds; before each later one it waits for the test.
+/* A rank of an engine that marks its steps, says what it gave their all-reduces to, and serves in two rounds; before each later one it waits for the test.
  *
  * usage: served RANK RANKS [STAY]
  * A rank that stays has no second round: the others go on without it. */
@@ -12,6 +12,8 @@ static void step(ncclComm_t comm, nccltap_step step, size_t tokens) {
   if (nccltap_step_begin) nccltap_step_begin(&step);
   MUST(ncclBroadcast(NULL, NULL, 3, ncclInt64, 0, comm, NULL) == ncclSuccess);
   for (int layer = 0; layer < LAYERS; layer++) all_reduce(comm, tokens * HIDDEN);
+  nccltap_choice choice = {.size = sizeof choice, .backend = NCCLTAP_PYNCCL, .message_bytes = tokens * HIDDEN * 2, .calls = LAYERS};
+  if (nccltap_chosen) nccltap_chosen(&choice, 1);
   if (nccltap_step_end) nccltap_step_end();
 }
 

@@ -96,3 +96,39 @@ fn a_kernel_of_a_process_without_a_communicator_is_counted_too() {
     let (ledger, ..) = played("alone", 12);
     assert_eq!(ledger.of_path("custom_all_reduce"), 10);
 }
+
+/// Calls of a backend, as the engine says and as they were seen, by the metric.
+fn witnesses(collector: &Collector, backend: &str) -> [f64; 2] {
+    let of = |witness: &str| {
+        let labels = [&*format!("backend=\"{backend}\""), &*format!("witness=\"{witness}\"")];
+        collector.metric("nccltap_backend_calls_total", &labels)
+    };
+    [of("engine"), of("tap")]
+}
+
+#[test]
+fn what_an_engine_says_of_its_backends_is_what_was_seen_graphs_or_not() {
+    let (ledger, _, _, collector) = played("witness", 12);
+    assert_eq!(ledger.of_path("custom_all_reduce"), 5 + 65 * 127 + 1);
+    assert_eq!(witnesses(&collector, "custom"), [70.0, 70.0]);
+    assert_eq!(witnesses(&collector, "pynccl"), [3.0, 3.0]);
+    let report = collector.get("/api/v1/report?view=summary&format=text");
+    assert!(!report.contains("the engine"), "{report}");
+    let said = 5 * (1 << 20) + 65 * 8192;
+    let summary = collector.get("/api/v1/report?view=summary&format=json");
+    let summary: serde_json::Value = serde_json::from_str(&summary).expect("the summary is JSON");
+    let custom = &summary["backends"][1];
+    assert_eq!(custom["backend"], "custom", "{summary}");
+    assert_eq!(custom["said"], serde_json::json!({"calls": 70, "message_bytes": said}));
+    assert_eq!(custom["said"], custom["seen"]);
+}
+
+#[test]
+fn all_reduces_by_a_kernel_on_no_list_are_said_by_the_engine_and_missed_by_name() {
+    let (_, _, _, collector) = played("overlooked", 12);
+    assert_eq!(witnesses(&collector, "flashinfer"), [4.0, 0.0]);
+    assert_eq!(witnesses(&collector, "custom"), [71.0, 71.0]);
+    let report = collector.get("/api/v1/report?view=summary&format=text");
+    let sentence = "of 4 all-reduces that the engine says it gave to flashinfer, 4 were not seen";
+    assert!(report.contains(sentence), "{report}");
+}

@@ -177,6 +177,12 @@ impl Truth {
                 vec![rate(sums(&self.round, |call, count, _| (call.op.clone(), count)))]
             }
             "Message bytes by phase" => vec![rate(bytes_by_phase)],
+            "Message bytes by path" => {
+                vec![rate(sums(&self.round, |_, _, bytes| ("nccl".to_owned(), bytes)))]
+            }
+            "All-reduces that the engine speaks of and nobody saw" => {
+                vec![Panel::Exactly("backend", all(&["pynccl"], 0.0))]
+            }
             "Bus bytes by role of the group" => {
                 vec![rate(Numbers::from([("tensor".to_owned(), bus)]))]
             }
@@ -367,7 +373,8 @@ fn every_panel_of_the_dashboard_shows_what_the_simulator_was_asked() {
         Some(seconds) if seconds >= 10.0 => Ok(seconds.ceil()),
         seconds => Err(format!("{seconds:?} s have passed")),
     });
-    let marks = 2.0 * (PREFILLS + DECODES) * RANKS as f64;
+    // Begin, end, and what its all-reduces were given to.
+    let marks = 3.0 * (PREFILLS + DECODES) * RANKS as f64;
     let truth = Truth {
         round: between(&before.0, &after.0),
         records: (after.1 - before.1) as f64 + marks,

@@ -16,6 +16,8 @@ class Marker:
         self.marks = to
         #: A run at start-up is under way. It may call what serves requests otherwise: that is part of it.
         self.starting = False
+        #: What is said at the end of each step, if anything. It must not fail.
+        self.speak: Optional[Callable[[], None]] = None
         self._placed = False
         self._said: Set[str] = set()
 
@@ -41,6 +43,8 @@ class Marker:
         try:
             return real(*arguments, **options)
         finally:
+            if self.speak is not None:
+                self.speak()
             self.marks.end()
 
     def place(self, find: Callable[[], Any]) -> None:

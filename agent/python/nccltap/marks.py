@@ -1,13 +1,20 @@
 """The functions of nccltap.h, where the tap is in this process."""
 
 import ctypes
-from typing import Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 DUMMY = 1 << 0
 WARM_UP = 1 << 1
 CAPTURE = 1 << 2
 PROFILE = 1 << 3
 CONTINUED = 1 << 4
+
+PYNCCL = 1
+CUSTOM = 2
+QUICK_REDUCE = 3
+SYMM_MEM = 4
+FLASHINFER = 5
+FLASHINFER_FUSED = 6
 
 
 class Step(ctypes.Structure):
@@ -29,6 +36,17 @@ class Coordinates(ctypes.Structure):
 
     _fields_ = [("size", ctypes.c_uint32)] + [
         (f"{kind}_{what}", ctypes.c_uint32) for kind in ("tensor", "pipeline", "data", "expert") for what in ("rank", "size")
+    ]
+
+
+class Choice(ctypes.Structure):
+    """`nccltap_choice`."""
+
+    _fields_ = [
+        ("size", ctypes.c_uint32),
+        ("backend", ctypes.c_uint32),
+        ("message_bytes", ctypes.c_uint64),
+        ("calls", ctypes.c_uint64),
     ]
 
 
@@ -64,6 +82,10 @@ class Marks:
         self._place = library.nccltap_place
         for function in (self._begin, self._describe, self.end, self._place):
             function.restype = None
+        # A tap that is older than this package has none.
+        self._chosen = getattr(library, "nccltap_chosen", None)
+        if self._chosen is not None:
+            self._chosen.restype = None
 
     def begin(self, of: Optional[Step]) -> None:
         """A step begins. None: what it is will be described."""
@@ -75,6 +97,13 @@ class Marks:
     def place(self, at: Coordinates) -> None:
         """Where this worker stands."""
         self._place(ctypes.byref(at))
+
+    def chosen(self, calls: Dict[Tuple[int, int], int]) -> None:
+        """How often each backend was given all-reduces of so many bytes."""
+        if self._chosen is not None:
+            size = ctypes.sizeof(Choice)
+            choices = [Choice(size, backend, message_bytes, number) for (backend, message_bytes), number in calls.items()]
+            self._chosen((Choice * len(choices))(*choices), len(choices))
 
 
 def find() -> Optional[Marks]:

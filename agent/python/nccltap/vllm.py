@@ -1,11 +1,11 @@
-"""Marks the steps of vLLM: of its V0 engine and of its V1 engine with either model runner.
+"""Marks the steps of vLLM, of its V0 engine and of its V1 engine with either model runner, and says what its all-reduces were given to.
 
 Held against the sources of vLLM 0.8.5.post1, 0.11.0, 0.20.0 and 0.32.0.
 """
 
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from nccltap import marks
+from nccltap import backends, marks
 from nccltap.hooks import Marker
 from nccltap.imports import when_imported
 
@@ -23,6 +23,7 @@ def register() -> None:
     when_imported("vllm.v1.worker.gpu_worker", lambda module: hook_v1(marker, module))
     when_imported("vllm.worker.worker_base", lambda module: hook_v0(marker, module))
     when_imported("vllm.worker.worker", lambda module: hook_v0_startup(marker, module))
+    backends.watch(marker)
 
 
 class Schedule:

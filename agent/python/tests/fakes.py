@@ -26,6 +26,10 @@ class Tap:
         self.marked.append(("place", *((getattr(at, f"{kind}_rank"), getattr(at, f"{kind}_size")) for kind in kinds)))
 
 
+    def chosen(self, calls):
+        self.marked.append(("chosen", dict(calls)))
+
+
 def fields(step):
     """Prefill and decode requests, prefill and decode tokens, speculative tokens, flags."""
     assert step.size == 28

@@ -11,6 +11,7 @@ use crate::outputs::report::serving::{Predicted, Serving};
 use crate::outputs::report::{self, compared::compared, summary::summary};
 use crate::outputs::views::{PageFormat, ReportView, told};
 use crate::replay::replay;
+use crate::serving::kv::KvTransfers;
 use crate::serving::requests::Requests;
 use anyhow::{Context, ensure};
 use std::path::{Path, PathBuf};
@@ -155,7 +156,7 @@ impl Report {
         };
         let requests = Requests::of_exposition(&text)
             .context("what was given as --engine-metrics is of no engine that is known")?;
-        let mut serving = Serving::new(&requests);
+        let mut serving = Serving::new(&requests, &KvTransfers::of_exposition(&text));
         if let Some(cluster) = &self.cluster {
             let cluster = Cluster::preset(cluster)?;
             let advice = self.served.advice(seen_layout(report), &cluster)?;

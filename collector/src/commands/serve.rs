@@ -51,7 +51,8 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
-    /// Push the metrics by OTLP over gRPC to this receiver, besides /metrics: http://HOST:4317
+    /// Push the metrics by OTLP over gRPC to this receiver, besides /metrics: http://HOST:4317, or https://HOST:4317
+    /// with a certificate that this host trusts (SSL_CERT_FILE names other authorities)
     #[arg(long, value_name = "URL")]
     otlp: Option<Receiver>,
 
@@ -120,6 +121,7 @@ impl Serve {
             false => self.listen,
         };
         let push = self.otlp.map(|to| Push::new(Arc::clone(&collector), expected.clone(), to));
+        let push = push.transpose()?;
         let settings = Settings { listen, http: Some(self.http), token, expected };
         let server = Server::start(Arc::clone(&collector), recovery, settings).await?;
 

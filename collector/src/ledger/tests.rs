@@ -22,7 +22,9 @@ fn call(elements: u64, communicator: u32, peer: Option<i32>) -> OperationCall {
 fn launched(ledger: &mut Ledger, holds: Holds<'_>, communicators: &Communicators) {
     let mut steps = crate::steps::Steps::default();
     let mut history = crate::history::History::default();
-    let mut accountant = crate::accountant::Accountant::new(&mut steps, ledger, &mut history, None);
+    let mut backends = crate::backends::Backends::default();
+    let mut accountant =
+        crate::accountant::Accountant::new(&mut steps, ledger, &mut backends, &mut history, None);
     crate::timeline::Listener::launched(&mut accountant, holds, 0, communicators);
 }
 

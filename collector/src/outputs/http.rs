@@ -13,6 +13,8 @@
 //! | `GET /api/v1/live` | what the page shows, with the last 300 seconds: [`Live`](super::live::view::Live) |
 //! | `GET /api/v1/events` | the same as server-sent events, twice a second, each with the last 10 seconds |
 //!
+//! Answers are compressed by gzip where `Accept-Encoding` takes it, but for events.
+//!
 //! The same routes are on the address of `--http` and on each collector socket, where TCP peers
 //! must send `Authorization: Bearer TOKEN` when the collector has a token.
 
@@ -34,6 +36,8 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use std::sync::Arc;
 use tokio::sync::watch;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
 
 #[derive(Clone)]
 struct Shared {
@@ -71,6 +75,8 @@ pub fn router(
         .route("/api/v1/processes", get(processes))
         .with_state(Shared { collector, exposition, stop })
         .merge(web::routes(feed))
+        // The least effort: a scrape is less than a tenth of its size by it, and waits for the work.
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
 }
 
 /// The routes for a collector socket: TCP peers show the token.

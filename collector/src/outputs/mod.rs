@@ -2,7 +2,8 @@
 //!
 //! - [`rows`]: the rows that scripts rely on, in both views;
 //! - [`processes`]: who is tapped, and where each process' calls have gone;
-//! - [`text`]: both for people;
+//! - [`backends`]: what engines say of their all-reduces, beside what was seen;
+//! - [`text`]: all of it for people;
 //! - [`report`][]: summary, tables of the paper and plots, in text, JSON and one HTML page;
 //! - [`prediction`]: what should be seen, and [`comparison`]: what was, against it;
 //! - [`advice`]: which layout to take;
@@ -15,6 +16,7 @@
 //! - [`http`]: all of it by HTTP.
 
 pub mod advice;
+pub mod backends;
 pub mod comparison;
 pub mod export;
 pub mod http;

@@ -1,6 +1,7 @@
 //! Who is tapped: identity, accounting, communicators, libraries with doors, trouble, calls in
 //! flight.
 
+use super::backends::{self, BackendView};
 use crate::collector::{Collector, Departed, Followed};
 use crate::groups::Groups;
 use crate::ledger::Launches;
@@ -70,6 +71,12 @@ pub struct ProcessView {
     /// Engine steps, by phase and by how it is known.
     #[serde(default)]
     pub steps: Vec<StepsView>,
+    /// All-reduce backends, where the engine speaks of them.
+    #[serde(default)]
+    pub backends: Vec<BackendView>,
+    /// All-reduces that the engine says it gave to backends this collector does not know.
+    #[serde(default)]
+    pub backends_not_known: u64,
     /// Calls that were refused.
     pub failed: Vec<FailedView>,
     /// Communicators, in order of creation.
@@ -306,6 +313,8 @@ fn view(followed: &Followed, groups: &Groups, with_communicators: bool) -> Proce
             .map(|(operation, count)| (operation.name().to_owned(), *count))
             .collect(),
         steps: process.steps().counts().iter().map(steps).collect(),
+        backends: backends::of(process),
+        backends_not_known: process.backends().not_known(),
         failed: process
             .ledger()
             .failures()

@@ -1,5 +1,6 @@
 //! Reports for people.
 
+use super::backends::differences;
 use super::processes::{Overview, ProcessView};
 use super::rows::{Row, View};
 use crate::process::Life;
@@ -322,6 +323,7 @@ pub(crate) fn warnings(overview: &Overview) -> Vec<String> {
             all.push(format!("{who}: the tap stepped around {fault}: {}", grouped(*count)));
         }
     }
+    all.extend(differences(overview));
     if let Some(recording) = &overview.recording
         && let Some(why) = &recording.stopped
     {

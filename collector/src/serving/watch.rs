@@ -1,5 +1,6 @@
 //! Asks an engine for its metrics while it serves.
 
+use super::kv::KvTransfers;
 use super::requests::Requests;
 use super::window::{Communication, Snapshot, Window};
 use crate::client::{Target, get};
@@ -60,8 +61,9 @@ async fn ask(engine: Target, collector: Arc<Collector>, seen: Arc<Mutex<Option<S
         // An engine that does not answer has not started yet, or has ended.
         let Ok(text) = get(&engine, "/metrics", None).await else { continue };
         let Some(requests) = Requests::of_exposition(&text) else { continue };
+        let kv = KvTransfers::of_exposition(&text);
         let communication = Communication::of(&collector);
-        let now = Snapshot { at: began.elapsed(), requests, communication };
+        let now = Snapshot { at: began.elapsed(), requests, kv, communication };
         let mut seen = seen.lock();
         let first = seen.take().map_or_else(|| now.clone(), |seen| seen.window.first);
         *seen = Some(Seen { window: Window { first, last: now }, metrics: text });

@@ -1,5 +1,6 @@
 //! Requests beside the communication of the same time.
 
+use super::kv::{KvTransfers, Moved};
 use super::requests::{Latencies, Requests};
 use crate::collector::Collector;
 use crate::ledger::bytes::message_bytes;
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub at: Duration,
     /// What the engine said.
     pub requests: Requests,
+    /// KV caches that it had moved.
+    pub kv: KvTransfers,
     /// What its workers had communicated.
     pub communication: Communication,
 }
@@ -53,12 +56,14 @@ pub struct Window {
 }
 
 impl Window {
-    /// For people: latencies of requests, and the communication of that time. Empty when no request was served.
+    /// For people: latencies of requests, the communication of that time, and what the engine moved of KV caches. Empty
+    /// when no request was served and nothing moved.
     pub fn text(&self, engine: &str) -> String {
         let Self { first, last } = self;
         let requests = last.requests.since(&first.requests);
+        let kv = last.kv.since(&first.kv);
         let mut text = String::new();
-        if requests.first_token.count() + requests.whole.count() == 0 {
+        if kv.is_empty() && requests.first_token.count() + requests.whole.count() == 0 {
             return text;
         }
         let seconds = last.at.saturating_sub(first.at).as_secs_f64();
@@ -97,8 +102,32 @@ impl Window {
                 communicated.join(", ")
             ),
         };
+        for (transport, operation, moved) in kv.all() {
+            let _ = writeln!(
+                text,
+                "KV caches moved in that time, as the engine counts them: {}",
+                moved_text(transport, operation, moved)
+            );
+        }
         text
     }
+}
+
+/// `nixl: 4.00 MiB in 2 transfers, 20.0 ms each on average, 1 failed`.
+fn moved_text(transport: &str, operation: &str, moved: &Moved) -> String {
+    let space = if operation.is_empty() { "" } else { " " };
+    let bytes = size(moved.bytes as u64);
+    let mut text =
+        format!("{transport}{space}{operation}: {bytes} in {} transfers", moved.transfers);
+    if let Some(seconds) = moved.mean_seconds() {
+        let _ = write!(text, ", {} each on average", duration(Some(seconds)));
+    }
+    for (count, what) in [(moved.failed, "failed"), (moved.expired, "expired")] {
+        if count > 0.0 {
+            let _ = write!(text, ", {count} {what}");
+        }
+    }
+    text
 }
 
 fn figures(latencies: &Latencies) -> [Option<f64>; 3] {
@@ -131,7 +160,8 @@ mod tests {
         let mut communication = Communication::default();
         communication.0[Phase::Prefill as usize] = prefill;
         let requests = Requests::of_exposition(&text).unwrap();
-        Snapshot { at: Duration::from_secs(at), requests, communication }
+        let kv = KvTransfers::default();
+        Snapshot { at: Duration::from_secs(at), requests, kv, communication }
     }
 
     #[test]
@@ -147,6 +177,17 @@ end to end                       0         -         -         -
 communicated in that time, message bytes of all ranks: prefill 3.00 MiB
 ";
         assert_eq!(window.text("http://h:1"), expected);
+    }
+
+    #[test]
+    fn what_was_moved_of_kv_caches_stands_beside_it() {
+        let (first, mut last) = (snapshot(2, 1, 0), snapshot(62, 65, 1 << 20));
+        last.kv = KvTransfers::of_exposition(include_str!("recorded/kv-vllm-0.20.0.prom"));
+        let text = Window { first, last }.text("http://h:1");
+        let said = "communicated in that time, message bytes of all ranks: prefill 1.00 MiB\n\
+                    KV caches moved in that time, as the engine counts them: nixl: 4.00 MiB in 2 transfers, \
+                    20.0 ms each on average, 1 failed, 1 expired\n";
+        assert!(text.ends_with(said), "{text}");
     }
 
     #[test]

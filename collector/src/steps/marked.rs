@@ -82,7 +82,7 @@ impl Marked {
                 late.then(|| Settled::Now(label_of(&step), tokens_of(&step)))
             }
             // Says nothing of steps.
-            Mark::Describe(None) | Mark::Place(_) => None,
+            Mark::Describe(None) | Mark::Place(_) | Mark::Chosen(_) => None,
             Mark::End => {
                 let settled = self.leave(&mut count);
                 self.now = Now::Outside;

@@ -82,12 +82,12 @@ pub trait Listener {
     /// Calls may be missing between what was told last and what is told next.
     fn gap(&mut self);
     /// NCCL took this operation into a graph under capture: nothing was carried out.
-    fn captured(&mut self, call: &OperationCall);
+    fn captured(&mut self, call: &OperationCall, communicators: &Communicators);
     /// A graph became known that the GPU can launch by itself, whether or not the host ever does.
     fn launched_by_device(&mut self, manifest: &Manifest);
     /// A graph was launched, and this is in it. The launch ended at `end`, in ticks of the record clock.
     fn launched(&mut self, holds: Holds<'_>, end: u64, communicators: &Communicators);
-    /// The engine said something of its step.
+    /// The engine said something of its step, its layout or its backends.
     fn mark(&mut self, mark: &Mark);
 }
 

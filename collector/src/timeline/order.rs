@@ -177,8 +177,8 @@ impl<L: Listener> Listener for InOrder<'_, L> {
     }
 
     #[inline]
-    fn captured(&mut self, call: &OperationCall) {
-        self.listener.captured(call);
+    fn captured(&mut self, call: &OperationCall, communicators: &Communicators) {
+        self.listener.captured(call, communicators);
     }
 
     fn launched_by_device(&mut self, manifest: &Manifest) {

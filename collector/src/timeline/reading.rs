@@ -56,7 +56,8 @@ impl Reading {
             Meaning::Operation(operation) | Meaning::PeerCopy(operation)
                 if went_through && record.is_captured() =>
             {
-                listener.captured(&self.operation(function, operation, record));
+                let call = self.operation(function, operation, record);
+                listener.captured(&call, &self.communicators);
             }
             Meaning::PeerCopy(operation) if went_through => {
                 let call = self.operation(function, operation, record);
@@ -111,7 +112,7 @@ impl Reading {
         let duration_ns = self.clock.duration_ns(record.start, record.end);
         let call = OperationCall { duration_ns, ..call };
         match record.result {
-            SUCCESS if record.is_captured() => listener.captured(&call),
+            SUCCESS if record.is_captured() => listener.captured(&call, &self.communicators),
             SUCCESS => listener.operation(&call, &self.communicators),
             result => listener.failed(function, result),
         }

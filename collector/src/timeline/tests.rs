@@ -38,7 +38,7 @@ impl Listener for Told {
     fn gap(&mut self) {
         self.gaps += 1;
     }
-    fn captured(&mut self, _: &OperationCall) {
+    fn captured(&mut self, _: &OperationCall, _: &Communicators) {
         self.captured += 1;
     }
     fn mark(&mut self, mark: &Mark) {

@@ -10,6 +10,7 @@ pub mod ring;
 use nccltap_proto::record::{NO_PEER, Record};
 use nccltap_proto::v1::{self, agent_message::Message, collector_message, tap_client::TapClient};
 use nccltap_proto::{Function, MAX_MESSAGE_BYTES, PROTOCOL_VERSION, RECORD_SIZE};
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,16 @@ impl Collector {
 
     /// The same, with HTTP at this address.
     pub fn start_at(dir: tempfile::TempDir, http: &str, arguments: &[&str]) -> Self {
+        Self::start_with(dir, http, arguments, &[])
+    }
+
+    /// The same, with further variables in its environment.
+    pub fn start_with(
+        dir: tempfile::TempDir,
+        http: &str,
+        arguments: &[&str],
+        variables: &[(&str, &OsStr)],
+    ) -> Self {
         let socket = dir.path().join("collector.sock");
         let rings = dir.path().join("rings");
         std::fs::create_dir_all(&rings).expect("the directory of rings");
@@ -75,6 +86,7 @@ impl Collector {
             .arg("--recover-dir")
             .arg(&rings)
             .args(arguments)
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -3,6 +3,7 @@
 use super::view::{Coverage, LibrarySeen, PathSeen};
 use super::{NAMES, Scene, traffic};
 use crate::outputs::processes::LaunchesView;
+use crate::outputs::report::paths::sentences;
 use crate::steps::Phase;
 use std::collections::BTreeMap;
 
@@ -26,7 +27,7 @@ pub(super) fn coverage(scene: &Scene<'_>) -> Coverage {
         marked_workers += u32::from(look.marked);
         if look.worker.is_engine {
             engine_workers += 1;
-            for ((phase, _), count) in traffic::by_phase(look) {
+            for (phase, count) in traffic::done(look).by_phase() {
                 serving += if phase == Phase::Startup { 0 } else { count };
                 unknown += if phase == Phase::Unknown { count } else { 0 };
             }
@@ -43,6 +44,7 @@ pub(super) fn coverage(scene: &Scene<'_>) -> Coverage {
     libraries.truncate(NAMES);
     Coverage {
         paths: paths.collect(),
+        ways: sentences(&traffic::ways(scene), None),
         libraries,
         libraries_left_out,
         launches,

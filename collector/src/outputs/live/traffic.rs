@@ -6,6 +6,8 @@ use super::{Scene, Seen, order, saturated};
 use crate::groups::Role;
 use crate::ledger::Collective;
 use crate::ledger::bytes::bus_bytes;
+use crate::outputs::prometheus::prediction::Done;
+use crate::outputs::report::paths::PathRow;
 use crate::outputs::rows::Place;
 use crate::steps::Phase;
 use nccltap_proto::Operation;
@@ -183,6 +185,32 @@ pub(super) fn sizes(scene: &Scene<'_>) -> Vec<Size> {
         .collect()
 }
 
+/// Which way each collective took after start-up, as reports tell it.
+pub(super) fn ways(scene: &Scene<'_>) -> Vec<PathRow> {
+    let mut sums: BTreeMap<(usize, &str, &str), PathRow> = BTreeMap::new();
+    for seen in &scene.seen {
+        sent(scene, seen, |flow, name, _, now, _| {
+            let (count, bytes) = own(now);
+            if flow.phase == Phase::Startup {
+                return;
+            }
+            let new = || PathRow {
+                phase: flow.phase.name().to_owned(),
+                collective: name.to_owned(),
+                path: flow.path.name().to_owned(),
+                count: 0,
+                message_bytes: Some(0),
+            };
+            let key = (order(flow.phase), name, flow.path.name());
+            let row = sums.entry(key).or_insert_with(new);
+            row.count = row.count.saturating_add(count);
+            let known = flow.size_bits.map(|_| saturated(bytes));
+            row.message_bytes = row.message_bytes.zip(known).map(|(a, b)| a.saturating_add(b));
+        });
+    }
+    sums.into_values().collect()
+}
+
 /// Operations of a process by path and launch, and those added since the earlier look.
 pub(super) fn by_path(
     seen: &Seen<'_>,
@@ -193,12 +221,12 @@ pub(super) fn by_path(
 }
 
 /// Operations of a process, by what they serve.
-pub(super) fn by_phase(look: &Look) -> BTreeMap<(Phase, Operation), u64> {
-    let mut all = BTreeMap::new();
+pub(super) fn done(look: &Look) -> Done {
+    let mut done = Done::default();
     for (flow, amount) in &look.flows {
         if let What::Operation(operation) = flow.what {
-            *all.entry((flow.phase, operation)).or_default() += amount.count;
+            done.add(flow.phase, operation, flow.path, amount.count);
         }
     }
-    all
+    done
 }

@@ -332,6 +332,9 @@ pub struct Second {
 pub struct Coverage {
     /// The ways that data took.
     pub paths: Vec<PathSeen>,
+    /// A sentence for each collective of each phase that went past NCCL, wholly or in part.
+    #[serde(default)]
+    pub ways: Vec<String>,
     /// Libraries that the tap stands in front of.
     pub libraries: Vec<LibrarySeen>,
     /// Further ones.

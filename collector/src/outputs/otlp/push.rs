@@ -5,6 +5,7 @@ use crate::collector::Collector;
 use crate::outputs::prometheus::continuity::Continuity;
 use crate::outputs::prometheus::expected::Expected;
 use crate::outputs::prometheus::samples::samples;
+use anyhow::Context;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Uri};
 
 /// How long a push may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,15 +35,10 @@ impl FromStr for Receiver {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("https://") {
+        if !text.starts_with("http://") && !text.starts_with("https://") {
             return Err(
-                "TLS is left to an OpenTelemetry Collector beside it: give its http:// address"
+                "a receiver of OTLP over gRPC is http://HOST:PORT or https://HOST:PORT, usually port 4317"
                     .to_owned(),
-            );
-        }
-        if !text.starts_with("http://") {
-            return Err(
-                "a receiver of OTLP over gRPC is http://HOST:PORT, usually port 4317".to_owned()
             );
         }
         text.parse().map(Self).map_err(|error| format!("this is no address: {error}"))
@@ -67,12 +63,28 @@ impl fmt::Debug for Push {
 
 impl Push {
     /// Metrics of `collector`, held against what is `expected` of it. Called within a runtime.
-    pub fn new(collector: Arc<Collector>, expected: Option<Expected>, receiver: Receiver) -> Self {
-        let endpoint = Endpoint::from(receiver.0.clone());
+    ///
+    /// # Errors
+    /// When the receiver speaks TLS, and this host has no certificates to know it by.
+    pub fn new(
+        collector: Arc<Collector>,
+        expected: Option<Expected>,
+        receiver: Receiver,
+    ) -> anyhow::Result<Self> {
+        let mut endpoint = Endpoint::from(receiver.0.clone());
+        if receiver.0.scheme_str() == Some("https") {
+            let tls = ClientTlsConfig::new().with_native_roots();
+            endpoint = endpoint.tls_config(tls).with_context(|| {
+                format!(
+                    "{receiver} cannot be known: this host has no certificates of authorities; \
+                     SSL_CERT_FILE names a file that has them"
+                )
+            })?;
+        }
         let endpoint = endpoint.connect_timeout(PATIENCE).timeout(PATIENCE);
         let client = MetricsServiceClient::new(endpoint.connect_lazy());
         let state = Some((Continuity::default(), Requests::new(now_ns())));
-        Self { collector, expected, receiver, state, client, failed: 0 }
+        Ok(Self { collector, expected, receiver, state, client, failed: 0 })
     }
 
     /// Pushes every `interval` until `stop` changes, and once more then. What a receiver misses while it is away it

@@ -4,6 +4,7 @@ use super::continuity::{Admitted, Combination, Continuity, SERIES, Standing};
 use super::expected::Expected;
 use super::prediction;
 use super::table::Metric;
+use crate::backends::Testimony;
 use crate::collector::{Collector, Followed};
 use crate::groups::{Groups, plain_name};
 use crate::ledger::bytes::{bus_bytes, message_bytes};
@@ -207,6 +208,7 @@ fn of_process(
     weighted(samples, who, process, admitted);
     in_flight(samples, who, process);
     graphs(samples, who, process);
+    backends(samples, who, process);
     trouble(samples, who, process);
     if let Some(expected) = expected {
         prediction::compare(samples, process, groups, expected);
@@ -454,6 +456,15 @@ fn graphs(samples: &mut Samples, who: Who<'_>, process: &Process) {
     for (operation, count) in ledger.conditional() {
         let labels = who.labels([operation.name().to_owned()]);
         samples.count(Metric::ConditionalOperations, labels, *count);
+    }
+}
+
+fn backends(samples: &mut Samples, who: Who<'_>, process: &Process) {
+    for Testimony { backend, said, seen } in process.backends().testimonies() {
+        for (witness, calls) in [("engine", said.calls), ("tap", seen.calls)] {
+            let labels = who.labels([backend.name().to_owned(), witness.to_owned()]);
+            samples.count(Metric::BackendCalls, labels, calls);
+        }
     }
 }
 

@@ -43,6 +43,8 @@ labels! {
     ROLE = "role", "`tensor`, `pipeline`, `data`, `expert` or `world`";
     CONFIDENCE = "confidence", "`stated` when the engine says where its workers stand, `observed` when what runs on the group shows its role, `assumed` when only its ranks suggest it";
     STAGE = "stage", "pipeline stage, from 0; empty when not known";
+    BACKEND = "backend", "what an all-reduce is given to, in vLLM's words: `pynccl`, `custom`, `quick_reduce`, `symm_mem`, `flashinfer`, `flashinfer_fused`";
+    WITNESS = "witness", "`engine`: as it says, by the plugin or by nccltap.h; `tap`: as seen";
     TENSOR_RANK = "tensor_rank", "rank in the tensor-parallel group; empty when not known";
 }
 
@@ -149,6 +151,8 @@ metrics! {
         "Share of the operations of engine workers whose phase is not known, of all but start-up.";
     PathSeen = Gauge "nccltap_path_seen" [JOB, HOST, PATH]
         "1 for each way on which operations were seen, NCCL's own or a kernel's beside it. What no tap can see has no series here: docs/coverage.md says which ways these are.";
+    BackendCalls = Counter "nccltap_backend_calls" [JOB, HOST, BACKEND, WITNESS]
+        "Calls of an engine's all-reduce backends, as the engine says and as they were seen by the time it said so. A call captured into a CUDA graph is one, launches of the graph are none. Where the two differ, a path is overlooked, or used by something the engine does not speak of.";
     PredictedOperations = Counter "nccltap_predicted_operations" [JOB, HOST, STAGE, TENSOR_RANK, PHASE, OP]
         "Operations that the engine steps seen so far must have had, by the model that `nccltap serve` was told. Only operations of which every step of a phase has equally many, and those that no step has.";
     ComparedOperations = Counter "nccltap_compared_operations" [JOB, HOST, STAGE, TENSOR_RANK, PHASE, OP]
@@ -201,7 +205,8 @@ pub fn document(series_bound: usize) -> String {
     let mut text = String::from(
         "# Metrics\n\n\
          `nccltap serve` exposes these at `/metrics`: in the text format 0.0.4, in OpenMetrics 1.0.0 \
-         or in Prometheus' protobuf\nformat, whichever the `Accept` header wants. This page is generated \
+         or in Prometheus' protobuf\nformat, whichever the `Accept` header wants, and by gzip \
+         where `Accept-Encoding` takes it. This page is generated \
          from `collector/src/outputs/prometheus/table.rs`; a\ntest compares the two.\n\n\
          Bytes are bytes, seconds are seconds, and every number is that of one rank: sum over ranks \
          with PromQL.\n\n\

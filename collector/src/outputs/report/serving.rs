@@ -1,8 +1,9 @@
 //! Latencies of requests as the engine measured them, beside what is predicted of its layout and of others:
-//! Figures 8 to 10 of the paper.
+//! Figures 8 to 10 of the paper. And what it says of KV caches that it moved.
 
 use crate::model::advice::{Advice, Cluster};
-use crate::outputs::text::grouped;
+use crate::outputs::text::{grouped, size};
+use crate::serving::kv::{KvTransfers, Moved};
 use crate::serving::requests::{Latencies, Requests};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,9 @@ pub struct Serving {
     pub generated_tokens: u64,
     /// Time to first token, time per output token, end to end.
     pub measured: Vec<Level>,
+    /// KV caches that it moved to or from other machines, as it counts them.
+    #[serde(default)]
+    pub kv_transfers: Vec<KvRow>,
     /// What is predicted, where a cluster is named.
     pub predicted: Option<Predicted>,
 }
@@ -34,6 +38,63 @@ pub struct Level {
     pub p50: Option<f64>,
     /// The 99th percentile, within its bucket.
     pub p99: Option<f64>,
+}
+
+/// KV caches that were moved in one way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KvRow {
+    /// Who moved them: `nixl`, `mooncake` or `lmcache`.
+    pub transport: String,
+    /// The operation, empty where none are told apart.
+    pub operation: String,
+    /// How many transfers.
+    pub transfers: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Seconds that one took on average, null where the engine does not say it.
+    pub mean_seconds: Option<f64>,
+    /// Transfers that failed.
+    pub failed: u64,
+    /// Requests whose cache nobody came for in time.
+    pub expired: u64,
+}
+
+/// The columns of [`KvRow::cells`], and which of them are numbers.
+pub const KV_TRANSFERS: [(&str, bool); 7] = [
+    ("by", false),
+    ("operation", false),
+    ("transfers", true),
+    ("bytes", true),
+    ("mean", true),
+    ("failed", true),
+    ("expired", true),
+];
+
+impl KvRow {
+    fn new((transport, operation, moved): (&str, &str, &Moved)) -> Self {
+        Self {
+            transport: transport.to_owned(),
+            operation: operation.to_owned(),
+            transfers: moved.transfers as u64,
+            bytes: moved.bytes as u64,
+            mean_seconds: moved.mean_seconds(),
+            failed: moved.failed as u64,
+            expired: moved.expired as u64,
+        }
+    }
+
+    /// For people.
+    pub fn cells(&self) -> [String; 7] {
+        [
+            self.transport.clone(),
+            self.operation.clone(),
+            grouped(self.transfers),
+            size(self.bytes),
+            duration(self.mean_seconds),
+            grouped(self.failed),
+            grouped(self.expired),
+        ]
+    }
 }
 
 /// What `nccltap advise` says: a model of time, no measurement.
@@ -68,7 +129,7 @@ pub const PREDICTED_LEVELS: [(&str, bool); 5] =
 
 impl Serving {
     /// What was measured.
-    pub fn new(requests: &Requests) -> Self {
+    pub fn new(requests: &Requests, kv: &KvTransfers) -> Self {
         let level = |name: &str, latencies: &Latencies| Level {
             name: name.to_owned(),
             count: latencies.count(),
@@ -85,6 +146,7 @@ impl Serving {
                 level("TPOT", &requests.per_token),
                 level("E2E", &requests.whole),
             ],
+            kv_transfers: kv.all().map(KvRow::new).collect(),
             predicted: None,
         }
     }
@@ -160,7 +222,7 @@ mod tests {
                     vllm:e2e_request_latency_seconds_sum 6.0\n\
                     vllm:e2e_request_latency_seconds_count 4\n\
                     vllm:prompt_tokens_total 512\nvllm:generation_tokens_total 512\n";
-        Serving::new(&Requests::of_exposition(text).unwrap())
+        Serving::new(&Requests::of_exposition(text).unwrap(), &KvTransfers::of_exposition(text))
     }
 
     #[test]

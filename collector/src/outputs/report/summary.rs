@@ -8,6 +8,7 @@ use super::transfers::{Matrix, Transfers};
 use super::{STARTUP, collective, is_sender, phase_order};
 use crate::collector::Collector;
 use crate::groups::{Groups, Layout};
+use crate::outputs::backends::{BackendRow, of_all};
 use crate::outputs::processes::overview;
 use crate::outputs::rows::{Row, View, groups, rows};
 use crate::outputs::text::{grouped, warnings};
@@ -35,6 +36,9 @@ pub struct Summary {
     /// The ways that data took.
     #[serde(default)]
     pub paths: Vec<PathRow>,
+    /// What the engines say they gave all-reduces to, beside what was seen.
+    #[serde(default)]
+    pub backends: Vec<BackendRow>,
     /// How large messages are.
     pub sizes: Vec<SizeRow>,
     /// Who sends to whom.
@@ -166,7 +170,8 @@ pub fn summary(collector: &Collector) -> Summary {
     }
     let layouts: Vec<LayoutView> = groups.layouts().iter().map(|l| (*l).into()).collect();
     let mut missing = doubts(&collective_rows, &layouts, &workers);
-    missing.extend(warnings(&overview(collector)));
+    let overview = overview(collector);
+    missing.extend(warnings(&overview));
     let transfers = matrix.done();
     let mut summary = Summary {
         nccltap: env!("CARGO_PKG_VERSION").to_owned(),
@@ -177,6 +182,7 @@ pub fn summary(collector: &Collector) -> Summary {
         phases: phases.into_values().collect(),
         collectives: collectives(&collective_rows),
         paths: taken(&collective_rows),
+        backends: of_all(&overview),
         sizes: distribution(&collective_rows),
         transfers,
         timeline: lives.done(),

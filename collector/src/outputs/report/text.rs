@@ -3,10 +3,12 @@
 use super::compared::{Compared, Growth, Volume};
 use super::paper::PaperRow;
 use super::paths::sentences;
-use super::serving::{LEVELS, PREDICTED_LEVELS, Serving};
+use super::serving::{KV_TRANSFERS, KvRow, LEVELS, PREDICTED_LEVELS, Serving};
 use super::summary::Summary;
 use super::transfers::Cell;
 use super::{Report, STARTUP};
+use crate::backends::Calls;
+use crate::outputs::backends::BackendRow;
 use crate::outputs::comparison;
 use crate::outputs::text::{grouped, size, write_table};
 use nccltap_proto::Operation;
@@ -35,6 +37,7 @@ pub fn text(report: &Report) -> String {
     write_phases(&mut text, summary);
     write_paper(&mut text, summary);
     write_sizes(&mut text, summary);
+    write_backends(&mut text, summary);
     write_transfers(&mut text, summary);
     if let Some(compared) = &report.compared {
         write_compared(&mut text, compared);
@@ -304,6 +307,43 @@ fn write_sizes(text: &mut String, summary: &Summary) {
     );
 }
 
+/// The title of the table of backends.
+pub(super) const BACKENDS: &str = "Calls of all-reduce backends, over all ranks, as the engine says and as seen; launches of \
+     CUDA graphs are no calls";
+
+/// The head of that table.
+pub(super) const BACKENDS_HEAD: [(&str, bool); 6] = [
+    ("backend", false),
+    ("path", false),
+    ("said", true),
+    ("seen", true),
+    ("said bytes", true),
+    ("seen bytes", true),
+];
+
+/// One row of it.
+pub(super) fn backend_cells(row: &BackendRow) -> [String; 6] {
+    let bytes = |calls: &Calls| calls.message_bytes.map_or_else(|| "?".to_owned(), size);
+    [
+        row.backend.clone(),
+        row.paths.join(", "),
+        grouped(row.said.calls),
+        grouped(row.seen.calls),
+        bytes(&row.said),
+        bytes(&row.seen),
+    ]
+}
+
+fn write_backends(text: &mut String, summary: &Summary) {
+    table(
+        text,
+        BACKENDS,
+        BACKENDS_HEAD.map(|(name, _)| name),
+        &BACKENDS_HEAD.map(|(_, right)| right),
+        summary.backends.iter().map(backend_cells).collect(),
+    );
+}
+
 /// The name of a worker in matrices.
 pub(super) fn worker(number: Option<u32>) -> String {
     number.map_or_else(|| "not seen".to_owned(), |number| number.to_string())
@@ -397,6 +437,10 @@ pub(super) fn ratio(seen: u64, predicted: u64) -> String {
     }
 }
 
+/// The title of the table of KV transfers.
+pub(super) const KV_TITLE: &str =
+    "KV caches moved to or from other machines, as the engine counts them; no tap sees these";
+
 fn write_serving(text: &mut String, serving: &Serving) {
     let measured = serving.measured.iter().map(|row| row.cells());
     table(
@@ -412,6 +456,13 @@ fn write_serving(text: &mut String, serving: &Serving) {
         PREDICTED_LEVELS.map(|(name, _)| name),
         &PREDICTED_LEVELS.map(|(_, right)| right),
         serving.cells().collect(),
+    );
+    table(
+        text,
+        KV_TITLE,
+        KV_TRANSFERS.map(|(name, _)| name),
+        &KV_TRANSFERS.map(|(_, right)| right),
+        serving.kv_transfers.iter().map(KvRow::cells).collect(),
     );
 }
 

@@ -3,8 +3,9 @@
 use super::table;
 use crate::outputs::report::plots::{Bars, Color, Mark, Scale, Series, Unit};
 use crate::outputs::report::serving::{
-    LEVELS, PREDICTED_LEVELS, Predicted, Serving, Times, duration,
+    KV_TRANSFERS, KvRow, LEVELS, PREDICTED_LEVELS, Predicted, Serving, Times, duration,
 };
+use crate::outputs::report::text::KV_TITLE;
 use maud::{Markup, html};
 
 /// One of the times of a layout.
@@ -17,6 +18,7 @@ const TIMES: [(&str, Of); 3] =
 pub(super) fn levels(serving: &Serving) -> Markup {
     let measured: Vec<_> = serving.measured.iter().map(|level| level.cells()).collect();
     let predicted: Vec<_> = serving.cells().collect();
+    let kv: Vec<_> = serving.kv_transfers.iter().map(KvRow::cells).collect();
     html! {
         h2 id="levels" { "Service levels" }
         p.quiet {
@@ -39,6 +41,10 @@ pub(super) fn levels(serving: &Serving) -> Markup {
             p.quiet {
                 "Predicted by " code { "nccltap advise" } " on " (predicted_by.cluster) ", of layouts with as many                  ranks. Times are a model without the host and so a lower bound; measured is the mean."
             }
+        }
+        @if !kv.is_empty() {
+            h3 id="kv" { (KV_TITLE) }
+            (table(KV_TRANSFERS, &kv))
         }
     }
 }

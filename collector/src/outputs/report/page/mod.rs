@@ -3,6 +3,7 @@
 mod against;
 mod levels;
 mod over_time;
+mod paths;
 mod sizes;
 
 pub(super) use against::layouts_plot;
@@ -19,6 +20,7 @@ use against::{against, verdict_of, without_model};
 use levels::levels;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use over_time::over_time;
+use paths::{backends, ways};
 use sizes::message_sizes;
 use std::collections::BTreeMap;
 
@@ -36,6 +38,7 @@ pub fn page(report: &Report) -> String {
             h1 { "nccltap report" }
             p.quiet { (report.source) ", nccltap " (summary.nccltap) }
             @if !(summary.workers.is_empty() && summary.missing.is_empty()) { (missing(summary)) }
+            (ways(report))
             @if let Some(compared) = &report.compared { (verdict_of(compared)) }
             @if !summary.workers.is_empty() { (tiles(summary)) }
         }
@@ -47,6 +50,7 @@ pub fn page(report: &Report) -> String {
             @if let Some(serving) = &report.serving { (levels(serving)) }
             (over_time(summary))
             (message_sizes(summary))
+            (backends(summary))
             (who_sends(summary))
             (as_the_paper(summary))
             @if report.compared.is_none() { (without_model()) }

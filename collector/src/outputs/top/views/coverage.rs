@@ -30,6 +30,9 @@ pub(super) fn coverage(live: &Live, width: usize) -> Vec<Line<'static>> {
         ]
     });
     lines.extend(titled("Paths that data took", &PATHS, rows.collect(), width));
+    for way in &seen.ways {
+        lines.extend(wrapped(way, width, Style::new()));
+    }
     let marked = format!(
         "{} of {} mark their steps",
         seen.marked_workers,

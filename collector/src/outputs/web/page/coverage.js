@@ -41,8 +41,8 @@ const missing = new Sentences({ class: "attention" });
 const more = h("p", { class: "quiet" });
 const whole = h("p", { class: "good" }, "Nothing is missing, as far as nccltap can know.");
 
-function sentences({ coverage: { launches, engine_workers: workers, marked_workers: marked, unknown_share: unknown } }) {
-  const all = [];
+function sentences({ coverage: { ways, launches, engine_workers: workers, marked_workers: marked, unknown_share: unknown } }) {
+  const all = ways.map((way) => [`${way}.`, null]);
   const graphs = launches.with_operations + launches.unknown;
   all.push(graphs
     ? [`${plural(launches.with_operations, "launch", "launches")} of CUDA graphs with operations of NCCL in them, of ${plural(launches.manifests, "content", "different contents")}; ${count(launches.unknown)} of unknown content.`, launches.unknown ? "doubt" : null]
@@ -51,7 +51,7 @@ function sentences({ coverage: { launches, engine_workers: workers, marked_worke
   else if (marked === workers) all.push([`All ${plural(workers, "worker marks", "workers mark")} their steps: phases are the engine's own word.`, null]);
   else all.push([`${count(marked)} of ${plural(workers, "worker marks", "workers mark")} their steps; of the others phases are inferred from sizes.`, null]);
   if (unknown != null) all.push([`${percent(unknown, 1)} of the operations after start-up have no known phase.`, unknown > 0.05 ? "doubt" : null]);
-  all.push(["Not seen by any door: what does not go through NCCL's functions, such as vLLM's custom all-reduce (--disable-custom-all-reduce turns it off), FlashInfer, symmetric memory and DeepEP, unless it is in the table above.", null]);
+  all.push(["Not seen by any door: what goes neither through NCCL's functions nor by a kernel that is on nccltap's list, such as NVSHMEM and NIXL.", null]);
   return all;
 }
 
