@@ -26,6 +26,7 @@ fn main() {
     // table: that is how NCCL is built, and what an interposing library meets. Unwind tables, so
     // that a thread can be cancelled inside a call.
     library(&out, "libnccl.so.2", &["nccl", "common"], &[]);
+    library(&out, "librccl.so.1", &["nccl", "common"], &["-DSIMULATES_RCCL".into()]);
     library(&out, "librehearsal.so.1", &["cuda/core", "common"], &[]);
     for (number, version) in RUNTIMES {
         let name = format!("libcudart.so.{number}");

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Lists which functions for graphs, capture and launches of kernels a release of CUDA has, one name per line: RELEASE.txt for the runtime, as
-# its library exports them, and driver/RELEASE.txt for the driver, as cuda.h of the same package declares them.
+# Lists which functions for graphs, capture, launches of kernels and copies between GPUs a release of CUDA has, one name per line:
+# RELEASE.txt for the runtime, as its library exports them, and driver/RELEASE.txt for the driver, as cuda.h of the same package declares them.
 #
 # usage: agent/cuda-api/refresh.sh PACKAGE VERSION
 #
@@ -18,7 +18,7 @@ unzip -q "$work"/*.whl -d "$work/wheel"
 library=$(find "$work/wheel" -name 'libcudart.so.*' | head -n 1)
 header=$(find "$work/wheel" -name cuda.h | head -n 1)
 release=$(cut -d. -f1,2 <<<"$version")
-functions='Graph[A-Z]|Device.*Graph|Stream.*[Cc]aptur|Thread.*Capture|Launch.*Kernel'
+functions='Memcpy.*Peer|Graph[A-Z]|Device.*Graph|Stream.*[Cc]aptur|Thread.*Capture|Launch.*Kernel'
 mkdir -p "$here/driver"
 nm -D --defined-only "$library" | awk '{ print $3 }' | sed 's/@.*//' |
     grep -E "^cuda($functions|GetDriverEntryPoint|LibraryGetKernel|GetKernel|GetFuncBySymbol)|^__cuda(RegisterFunction|GetKernel|LaunchKernel)" |

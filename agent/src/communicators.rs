@@ -70,8 +70,7 @@ struct Unfinished {
 pub(crate) struct Creation<'a> {
     /// Copy of NCCL.
     pub(crate) library: usize,
-    /// Number of the function.
-    pub(crate) function: u16,
+    pub(crate) function: Function,
     pub(crate) call: &'a Call,
     /// `ncclResult_t`.
     pub(crate) result: i32,
@@ -139,8 +138,8 @@ impl Communicators {
     /// # Safety
     /// The pointers in `creation.call` are the caller's, and still valid.
     pub(crate) unsafe fn created(&self, agent: &Agent, creation: &Creation<'_>) {
-        let Creation { library, call, result, in_group, .. } = *creation;
-        if (result != ffi::SUCCESS && result != ffi::IN_PROGRESS) || call.created.is_null() {
+        let Creation { library, function, call, result, in_group, .. } = *creation;
+        if !function.is_taken(result) || call.created.is_null() {
             return;
         }
         // SAFETY: by the contract of this function.
@@ -180,13 +179,13 @@ impl Communicators {
         self.unfinished.load(Acquire) != 0
     }
 
-    /// The outermost group of this thread has ended: communicators born in it are complete.
+    /// The outermost group of this thread has ended, by this function: communicators born in it are complete.
     ///
     /// # Safety
     /// The caller of NCCL keeps valid, until the group ends, where it wants its new handles.
-    pub(crate) unsafe fn group_ended(&self, agent: &Agent, result: i32) {
+    pub(crate) unsafe fn group_ended(&self, agent: &Agent, end: Function, result: i32) {
         for unfinished in self.take_unfinished(ffi::thread_id()) {
-            if result != ffi::SUCCESS && result != ffi::IN_PROGRESS {
+            if !end.is_taken(result) {
                 continue;
             }
             // SAFETY: by the contract of this function.
@@ -377,7 +376,7 @@ impl Book {
             // SAFETY: the caller passes that many unique ids.
             let ids = unsafe { std::slice::from_raw_parts(call.ids, ids) };
             ids.iter().fold(FNV_START, |state, id| fnv1a(&id.0, state))
-        } else if function == Function::ncclCommGrow.id() {
+        } else if function == Function::ncclCommGrow {
             // Only the root and the new ranks are given the id. The others cannot know it, and a name
             // of their own making would be another than theirs.
             0
@@ -399,7 +398,7 @@ impl Book {
             ranks: call.ranks.max(0) as u32,
             rank: call.rank,
             library,
-            created_by: function,
+            created_by: function.id(),
             created: started,
             // SAFETY: the caller's configuration.
             name: unsafe { ConfigHead::name(call.config) },

@@ -4,6 +4,9 @@
 //! a wrapper function has exactly the C prototype of the function it stands for.
 #![allow(unsafe_code)]
 
+mod copies;
+
+use copies::{ContextBox, DeviceBox};
 use nccltap_proto::record::{NO_DATATYPE, NO_PEER};
 use std::ffi::{c_char, c_int, c_void};
 
@@ -11,8 +14,8 @@ use std::ffi::{c_char, c_int, c_void};
 pub(crate) const SUCCESS: c_int = 0;
 /// `ncclSystemError` (nccl.h): what a call gets when there is no NCCL to pass it on to.
 pub(crate) const SYSTEM_ERROR: c_int = 2;
-/// `cudaErrorInitializationError` (driver_types.h) and `CUDA_ERROR_NOT_INITIALIZED` (cuda.h), which agree: what a
-/// call gets when there is no CUDA.
+/// `cudaErrorInitializationError` (driver_types.h), `CUDA_ERROR_NOT_INITIALIZED` (cuda.h) and `hipErrorNotInitialized`,
+/// which agree: what a call gets when there is no CUDA, or no HIP.
 pub(crate) const CUDA_INITIALIZATION_ERROR: c_int = 3;
 /// `cudaStreamLegacy` (driver_types.h), which is also what stream 0 stands for. It cannot be captured.
 pub(crate) const LEGACY_STREAM: usize = 1;
@@ -20,8 +23,6 @@ pub(crate) const LEGACY_STREAM: usize = 1;
 pub(crate) const PER_THREAD_STREAM: usize = 2;
 /// `CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM` (cuda.h).
 pub(crate) const PER_THREAD_LOOK_UP: u64 = 2;
-/// `ncclInProgress` (nccl.h): a communicator that does not block is still at work.
-pub(crate) const IN_PROGRESS: c_int = 7;
 
 /// An `ncclComm_t`.
 pub(crate) type CommunicatorHandle = *mut c_void;
@@ -69,6 +70,9 @@ pub(crate) struct Call {
     /// A kernel that is launched, by whatever handle, and the addresses of its arguments.
     pub(crate) kernel: *const c_void,
     pub(crate) kernel_arguments: *const *const c_void,
+    /// The GPUs of a copy, as devices or as contexts.
+    pub(crate) copied_from: usize,
+    pub(crate) copied_to: usize,
     /// The name of a kernel, mangled, a function that stands for one, and where CUDA puts a handle of one.
     pub(crate) kernel_name: *const c_char,
     pub(crate) host_function: *const c_void,
@@ -112,6 +116,8 @@ impl Call {
             look_up_flags: 0,
             kernel: std::ptr::null(),
             kernel_arguments: std::ptr::null(),
+            copied_from: 0,
+            copied_to: 0,
             kernel_name: std::ptr::null(),
             host_function: std::ptr::null(),
             new_kernel: std::ptr::null_mut(),
@@ -173,6 +179,8 @@ arguments! {
     NewCommunicators(*mut CommunicatorHandle) = |value, call| call.created = value;
     /// Size of the group of a new communicator.
     RankCount(c_int) = |value, call| call.ranks = value;
+    /// The same as a `size_t`, as oneCCL has it.
+    LongRankCount(usize) = |value, call| call.ranks = c_int::try_from(value).unwrap_or(0);
     /// Rank in a new communicator.
     Rank(c_int) = |value, call| call.rank = value;
     /// Colour of a split.
@@ -238,6 +246,20 @@ arguments! {
     KernelName(*const c_char) = |value, call| call.kernel_name = value;
     /// A function of a library that stands for a kernel, or another handle of one.
     HostFunction(*const c_void) = |value, call| call.host_function = value;
+    /// Bytes of a copy.
+    Bytes(usize) = |value, call| call.copies(value);
+    /// The device that a copy goes to.
+    ToDevice(c_int) = |value, call| call.copies_to_device(value);
+    /// The device that a copy comes from.
+    FromDevice(c_int) = |value, call| call.copies_from_device(value);
+    /// The context that a copy goes to.
+    ToContext(*mut c_void) = |value, call| call.copied_to = value as usize;
+    /// The context that a copy comes from.
+    FromContext(*mut c_void) = |value, call| call.copies_from_context(value as usize);
+    /// `cudaMemcpy3DPeerParms`.
+    DeviceCopy(*const DeviceBox) = |value, call| DeviceBox::note(value, call);
+    /// `CUDA_MEMCPY3D_PEER`.
+    ContextCopy(*const ContextBox) = |value, call| ContextBox::note(value, call);
     /// Where CUDA puts a handle of a kernel.
     NewKernel(*mut *mut c_void) = |value, call| call.new_kernel = value;
 }
@@ -281,6 +303,21 @@ impl Argument for UniqueId {
     fn note(&self, call: &mut Call) {
         call.ids = self;
         call.id_count = 1;
+    }
+}
+
+/// `onecclUniqueId`: 4096 bytes, passed by value. It is as long as so many of NCCL's.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct LongUniqueId([UniqueId; 32]);
+
+const _: () = assert!(size_of::<LongUniqueId>() == 4096);
+
+impl Argument for LongUniqueId {
+    #[inline(always)]
+    fn note(&self, call: &mut Call) {
+        call.ids = self.0.as_ptr();
+        call.id_count = self.0.len() as c_int;
     }
 }
 

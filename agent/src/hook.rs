@@ -273,6 +273,7 @@ fn seen(library: usize, function: Function, call: &Call, real: impl FnOnce() -> 
             false => recorded(library, function, call, real),
             true => recorded_while_capturing(library, function, call, real),
         },
+        Meaning::PeerCopy(_) => copied(library, function, call, real),
         Meaning::Manage => recorded(library, function, call, real),
         Meaning::GroupStart => {
             let result = real();
@@ -289,11 +290,13 @@ fn seen(library: usize, function: Function, call: &Call, real: impl FnOnce() -> 
             }
             if graphs::any_open() {
                 let launches = function.meaning() == Meaning::GroupEnd;
-                graphs::group_ended(group, launches && is_taken(result));
+                graphs::group_ended(group, launches && function.is_taken(result));
             }
             if life::agent().is_some_and(|agent| agent.communicators.any_unfinished()) {
                 // SAFETY: the caller keeps its handles' places valid until the group has ended.
-                with_agent(|agent| unsafe { agent.communicators.group_ended(agent, result) });
+                with_agent(|agent| unsafe {
+                    agent.communicators.group_ended(agent, function, result)
+                });
             }
             result
         }
@@ -302,7 +305,7 @@ fn seen(library: usize, function: Function, call: &Call, real: impl FnOnce() -> 
             let started = clock::now_slow();
             let result = recorded(library, function, call, real);
             with_agent(|agent| {
-                let (function, in_group) = (function.id(), record::in_group());
+                let in_group = record::in_group();
                 let creation = Creation { library, function, call, result, in_group, started };
                 // SAFETY: the caller's own pointers, which are valid until this call returns.
                 unsafe { agent.communicators.created(agent, &creation) };
@@ -394,11 +397,6 @@ fn after(real: impl FnOnce() -> c_int, work: impl FnOnce()) -> c_int {
     result
 }
 
-/// Whether NCCL has taken what it was asked.
-const fn is_taken(result: c_int) -> bool {
-    matches!(result, SUCCESS | IN_PROGRESS)
-}
-
 /// The call, with a record around it.
 #[inline(always)]
 fn recorded(
@@ -459,8 +457,10 @@ impl Capturing {
         if opened {
             record::finish(library, call.communicator, result);
         }
-        if destination.is_capture() && is_taken(result) {
-            graphs::captured(destination, library, function.id(), call, record::group());
+        if destination.is_capture() && function.is_taken(result) {
+            // A group is of one library's operations: what goes past it is issued at once.
+            let group = if function.is_grouped() { record::group() } else { 0 };
+            graphs::captured(destination, library, function.id(), call, group);
         }
     }
 }
@@ -483,6 +483,19 @@ fn kernel_launched(
     match graphs::any_open() {
         false => recorded(library, function, &said, real),
         true => recorded_while_capturing(library, function, &said, real),
+    }
+}
+
+/// Memory is copied from one GPU to another; or within one, and then nothing is between GPUs.
+#[inline(always)]
+fn copied(library: usize, function: Function, call: &Call, real: impl FnOnce() -> c_int) -> c_int {
+    if call.copied_from == call.copied_to {
+        return real();
+    }
+    life::wake();
+    match graphs::any_open() {
+        false => recorded(library, function, call, real),
+        true => recorded_while_capturing(library, function, call, real),
     }
 }
 

@@ -71,6 +71,8 @@ impl From<Library> for v1::LibraryKind {
             Library::Nccl => Self::Nccl,
             Library::CudaRuntime => Self::CudaRuntime,
             Library::CudaDriver => Self::CudaDriver,
+            Library::OneCcl => Self::Oneccl,
+            Library::Hip => Self::Hip,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! THE TABLE: every function the tap wraps, of NCCL, of CUDA's graphs, and of CUDA's kernels.
+//! THE TABLE: every function the tap wraps, of NCCL and oneCCL, and of the graphs, kernels and copies between
+//! GPUs of CUDA and HIP.
 //!
 //! One row is one function: the number that stands for it in records, its C prototype as `nccl.h`,
 //! `cuda_runtime_api.h` or `cuda.h` has it, and what it means to us. Everything else follows from the rows:
@@ -13,6 +14,8 @@
 //!
 //! Numbers are part of the wire contract: a new row takes the next free number, and a number is
 //! never given to another function.
+
+use crate::kernels::Path;
 
 /// Calls `$use_rows!` with all rows of the table.
 ///
@@ -179,6 +182,93 @@ macro_rules! wrapped_functions {
        127 cuLaunchKernelEx_ptsz(configuration: ThreadLaunchConfiguration, kernel: LaunchedKernel, arguments: KernelArguments, extra: Opaque) = KernelLaunchEx, "11.8";
        128 cuLaunchCooperativeKernel(kernel: LaunchedKernel, grid_x: Int, grid_y: Int, grid_z: Int, block_x: Int, block_y: Int, block_z: Int, shared: Int, stream: Stream, arguments: KernelArguments) = KernelLaunch, "9.0";
        129 cuLaunchCooperativeKernel_ptsz(kernel: LaunchedKernel, grid_x: Int, grid_y: Int, grid_z: Int, block_x: Int, block_y: Int, block_z: Int, shared: Int, stream: ThreadStream, arguments: KernelArguments) = KernelLaunch, "9.0";
+
+        // Copies that name both GPUs. The runtime names devices, the driver contexts.
+       130 cudaMemcpyPeer(to: Buffer, to_device: ToDevice, from: Buffer, from_device: FromDevice, bytes: Bytes) = PeerCopy(Copy), "4.0";
+       131 cudaMemcpyPeerAsync(to: Buffer, to_device: ToDevice, from: Buffer, from_device: FromDevice, bytes: Bytes, stream: Stream) = PeerCopy(Copy), "4.0";
+       132 cudaMemcpy3DPeer(copy: DeviceCopy) = PeerCopy(Copy), "4.0";
+       133 cudaMemcpy3DPeer_ptds(copy: DeviceCopy) = PeerCopy(Copy), "7.0";
+       134 cudaMemcpy3DPeerAsync(copy: DeviceCopy, stream: Stream) = PeerCopy(Copy), "4.0";
+       135 cudaMemcpy3DPeerAsync_ptsz(copy: DeviceCopy, stream: ThreadStream) = PeerCopy(Copy), "7.0";
+       136 cuMemcpyPeer(to: Buffer, to_context: ToContext, from: Buffer, from_context: FromContext, bytes: Bytes) = PeerCopy(Copy), "4.0";
+       137 cuMemcpyPeer_ptds(to: Buffer, to_context: ToContext, from: Buffer, from_context: FromContext, bytes: Bytes) = PeerCopy(Copy), "7.0";
+       138 cuMemcpyPeerAsync(to: Buffer, to_context: ToContext, from: Buffer, from_context: FromContext, bytes: Bytes, stream: Stream) = PeerCopy(Copy), "4.0";
+       139 cuMemcpyPeerAsync_ptsz(to: Buffer, to_context: ToContext, from: Buffer, from_context: FromContext, bytes: Bytes, stream: ThreadStream) = PeerCopy(Copy), "7.0";
+       140 cuMemcpy3DPeer(copy: ContextCopy) = PeerCopy(Copy), "4.0";
+       141 cuMemcpy3DPeer_ptds(copy: ContextCopy) = PeerCopy(Copy), "7.0";
+       142 cuMemcpy3DPeerAsync(copy: ContextCopy, stream: Stream) = PeerCopy(Copy), "4.0";
+       143 cuMemcpy3DPeerAsync_ptsz(copy: ContextCopy, stream: ThreadStream) = PeerCopy(Copy), "7.0";
+
+        // Operations that only RCCL has, which is AMD's NCCL. How much goes to whom in AllToAllv is in arrays.
+       144 ncclAllToAll(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, comm: Communicator, stream: Stream) = Operation(AlltoAll), "2.7";
+       145 ncclAllToAllv(sendbuff: Buffer, sendcounts: Opaque, senddispls: Opaque, recvbuff: Buffer, recvcounts: Opaque, recvdispls: Opaque, datatype: Datatype, comm: Communicator, stream: Stream) = Operation(AlltoAllv), "2.7";
+       146 ncclAllReduceWithBias(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, comm: Communicator, stream: Stream, bias: Buffer) = Operation(AllReduce), "2.27";
+       147 ncclAlltoAllv(sendbuff: Buffer, sendcounts: Opaque, senddispls: Opaque, recvbuff: Buffer, recvcounts: Opaque, recvdispls: Opaque, datatype: Datatype, comm: Communicator, stream: Stream) = Operation(AlltoAllv), "2.28";
+
+        // Intel's oneCCL, by its C API: NCCL's functions under another prefix. What they call a stream is a queue of SYCL.
+       148 onecclAllReduce(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, comm: Communicator, queue: Opaque) = Operation(AllReduce), "2021.17";
+       149 onecclBroadcast(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, queue: Opaque) = Operation(Broadcast), "2021.17";
+       150 onecclReduce(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, op: Reduction, root: Root, comm: Communicator, queue: Opaque) = Operation(Reduce), "2021.17";
+       151 onecclAllGather(sendbuff: Buffer, recvbuff: Buffer, sendcount: Count, datatype: Datatype, comm: Communicator, queue: Opaque) = Operation(AllGather), "2021.17";
+       152 onecclReduceScatter(sendbuff: Buffer, recvbuff: Buffer, recvcount: Count, datatype: Datatype, op: Reduction, comm: Communicator, queue: Opaque) = Operation(ReduceScatter), "2021.17";
+       153 onecclAllToAll(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, comm: Communicator, queue: Opaque) = Operation(AlltoAll), "2021.17";
+       154 onecclAllToAllV(sendbuff: Buffer, sendcounts: Opaque, recvbuff: Buffer, recvcounts: Opaque, datatype: Datatype, comm: Communicator, queue: Opaque) = Operation(AlltoAllv), "2022.0";
+       155 onecclScatter(sendbuff: Buffer, recvbuff: Buffer, count: Count, datatype: Datatype, root: Root, comm: Communicator, queue: Opaque) = Operation(Scatter), "2022.0";
+       156 onecclSend(sendbuff: Buffer, count: Count, datatype: Datatype, peer: Peer, comm: Communicator, queue: Opaque) = Operation(Send), "2021.17";
+       157 onecclRecv(recvbuff: Buffer, count: Count, datatype: Datatype, peer: Peer, comm: Communicator, queue: Opaque) = Operation(Recv), "2021.17";
+       158 onecclGroupStart() = GroupStart, "2021.17";
+       159 onecclGroupEnd() = GroupEnd, "2021.17";
+       160 onecclCommInitRank(newcomm: NewCommunicator, nranks: LongRankCount, id: LongUniqueId, rank: Rank) = Create, "2021.17";
+       161 onecclCommInitRankConfig(newcomm: NewCommunicator, nranks: LongRankCount, id: LongUniqueId, rank: Rank, config: Opaque) = Create, "2021.17";
+       162 onecclCommSplit(comm: Parent, color: Color, key: Int, newcomm: NewCommunicator, config: Opaque) = Create, "2021.17";
+       163 onecclCommFinalize(comm: Communicator) = Manage, "2021.17";
+       164 onecclCommDestroy(comm: Communicator) = Destroy, "2021.17";
+       165 onecclCommAbort(comm: Communicator) = Destroy, "2021.17";
+       166 onecclGetUniqueId(id: Opaque) = Query, "2021.17";
+       167 onecclGetVersion(version: Opaque) = Query, "2021.17";
+       168 onecclDevCommCreate(comm: Communicator, requirements: Opaque, devcomm: Opaque) = Manage, "2022.2";
+
+        // AMD's HIP: CUDA's graphs, kernels and copies under another prefix. The forms that end in _spt take stream 0 for
+        // that of the thread.
+       169 hipStreamBeginCapture(stream: Stream, mode: Int) = BeginCapture, "4.3";
+       170 hipStreamBeginCapture_spt(stream: ThreadStream, mode: Int) = BeginCapture, "5.3";
+       171 hipStreamBeginCaptureToGraph(stream: Stream, graph: Graph, dependencies: Opaque, edges: Opaque, count: Size, mode: Int) = BeginCaptureToGraph, "6.1";
+       172 hipStreamEndCapture(stream: Stream, graph: NewGraph) = EndCapture, "4.3";
+       173 hipStreamEndCapture_spt(stream: ThreadStream, graph: NewGraph) = EndCapture, "5.3";
+       174 hipGraphClone(clone: NewGraph, graph: Graph) = GraphClone, "5.0";
+       175 hipGraphAddChildGraphNode(node: NewNode, graph: Graph, dependencies: Opaque, count: Size, child: ChildGraph) = GraphAddChild, "5.0";
+       176 hipGraphAddNode(node: NewNode, graph: Graph, dependencies: Opaque, count: Size, params: NodeParams) = GraphAddNode, "6.1";
+       177 hipGraphNodeSetParams(node: Node, params: NodeParams) = GraphSetNode, "6.3";
+       178 hipGraphChildGraphNodeGetGraph(node: Node, graph: NewGraph) = GraphOfNode, "5.0";
+       179 hipGraphNodeFindInClone(found: NewNode, node: Node, clone: Graph) = GraphFindNode, "5.0";
+       180 hipGraphDestroyNode(node: Node) = GraphDestroyNode, "5.0";
+       181 hipGraphDestroy(graph: Graph) = GraphDestroy, "4.3";
+       182 hipGraphInstantiate(executable: NewExecutable, graph: Graph, error_node: Opaque, log: Opaque, log_size: Size) = Instantiate, "4.3";
+       183 hipGraphInstantiateWithFlags(executable: NewExecutable, graph: Graph, flags: InstantiateFlags) = Instantiate, "5.0";
+       184 hipGraphInstantiateWithParams(executable: NewExecutable, graph: Graph, params: Opaque) = Instantiate, "6.1";
+       185 hipGraphExecUpdate(executable: Executable, graph: Graph, node: Opaque, result: Opaque) = ExecutableUpdate, "5.0";
+       186 hipGraphExecChildGraphNodeSetParams(executable: Executable, node: Node, child: ChildGraph) = ExecutableSetChild, "5.0";
+       187 hipGraphExecNodeSetParams(executable: Executable, node: Node, params: NodeParams) = ExecutableSetNode, "6.3";
+       188 hipGraphExecDestroy(executable: Executable) = ExecutableDestroy, "4.3";
+       189 hipGraphLaunch(executable: Executable, stream: Stream) = GraphLaunch, "4.3";
+       190 hipGraphLaunch_spt(executable: Executable, stream: ThreadStream) = GraphLaunch, "5.3";
+       191 __hipRegisterFunction(binary: Opaque, function: HostFunction, device_function: Opaque, name: KernelName, thread_limit: Int, thread: Opaque, block: Opaque, block_dim: Opaque, grid_dim: Opaque, warp_size: Opaque) = KernelRegistered, "3.0";
+       192 hipModuleGetFunction(function: NewKernel, module: Opaque, name: KernelName) = KernelFound, "1.6";
+       193 hipLibraryGetKernel(kernel: NewKernel, library: Opaque, name: KernelName) = KernelFound, "7.1";
+       194 hipGetFuncBySymbol(function: NewKernel, symbol: HostFunction) = KernelOfFunction, "6.2";
+       195 hipLaunchKernel(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Size, stream: Stream) = KernelLaunch, "3.0";
+       196 hipLaunchKernel_spt(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Size, stream: ThreadStream) = KernelLaunch, "5.3";
+       197 hipLaunchCooperativeKernel(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Int, stream: Stream) = KernelLaunch, "3.0";
+       198 hipLaunchCooperativeKernel_spt(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Int, stream: ThreadStream) = KernelLaunch, "5.3";
+       199 hipExtLaunchKernel(kernel: LaunchedKernel, grid: Dimensions, block: Dimensions, arguments: KernelArguments, shared: Size, stream: Stream, start: Opaque, stop: Opaque, flags: Int) = KernelLaunch, "3.0";
+       200 hipLaunchKernelExC(configuration: LaunchConfiguration, kernel: LaunchedKernel, arguments: KernelArguments) = KernelLaunchEx, "7.0";
+       201 hipModuleLaunchKernel(kernel: LaunchedKernel, grid_x: Int, grid_y: Int, grid_z: Int, block_x: Int, block_y: Int, block_z: Int, shared: Int, stream: Stream, arguments: KernelArguments, extra: Opaque) = KernelLaunch, "1.6";
+       202 hipModuleLaunchCooperativeKernel(kernel: LaunchedKernel, grid_x: Int, grid_y: Int, grid_z: Int, block_x: Int, block_y: Int, block_z: Int, shared: Int, stream: Stream, arguments: KernelArguments) = KernelLaunch, "5.5";
+       203 hipDrvLaunchKernelEx(configuration: LaunchConfiguration, kernel: LaunchedKernel, arguments: KernelArguments, extra: Opaque) = KernelLaunchEx, "7.0";
+       204 hipMemcpyPeer(to: Buffer, to_device: ToDevice, from: Buffer, from_device: FromDevice, bytes: Bytes) = PeerCopy(Copy), "1.6";
+       205 hipMemcpyPeerAsync(to: Buffer, to_device: ToDevice, from: Buffer, from_device: FromDevice, bytes: Bytes, stream: Stream) = PeerCopy(Copy), "1.6";
+       206 hipMemcpy3DPeer(copy: DeviceCopy) = PeerCopy(Copy), "7.1";
+       207 hipMemcpy3DPeerAsync(copy: DeviceCopy, stream: Stream) = PeerCopy(Copy), "7.1";
     } };
 }
 
@@ -247,22 +337,29 @@ pub enum Meaning {
     KernelLaunch,
     /// Launches a kernel, which is the second argument.
     KernelLaunchEx,
+    /// Moves data from one GPU to another, beside NCCL.
+    PeerCopy(Operation),
 }
 
 /// A library whose functions the tap wraps. Several copies of each can be in one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Library {
-    /// `libnccl.so`.
+    /// `libnccl.so`, and AMD's `librccl.so`, which has the same functions.
     Nccl,
     /// `libcudart.so`.
     CudaRuntime,
     /// `libcuda.so`, under the runtime.
     CudaDriver,
+    /// `libccl.so`.
+    OneCcl,
+    /// `libamdhip64.so`.
+    Hip,
 }
 
 impl Library {
     /// Every library.
-    pub const ALL: [Self; 3] = [Self::Nccl, Self::CudaRuntime, Self::CudaDriver];
+    pub const ALL: [Self; 5] =
+        [Self::Nccl, Self::CudaRuntime, Self::CudaDriver, Self::OneCcl, Self::Hip];
 
     /// What people call it.
     pub const fn name(self) -> &'static str {
@@ -270,16 +367,25 @@ impl Library {
             Self::Nccl => "NCCL",
             Self::CudaRuntime => "CUDA runtime",
             Self::CudaDriver => "CUDA driver",
+            Self::OneCcl => "oneCCL",
+            Self::Hip => "HIP",
         }
     }
 
     /// How the names of its files begin.
-    pub const fn file(self) -> &'static str {
+    pub const fn files(self) -> &'static [&'static str] {
         match self {
-            Self::Nccl => "libnccl",
-            Self::CudaRuntime => "libcudart",
-            Self::CudaDriver => "libcuda.so",
+            Self::Nccl => &["libnccl", "librccl"],
+            Self::CudaRuntime => &["libcudart"],
+            Self::CudaDriver => &["libcuda.so"],
+            Self::OneCcl => &["libccl.so"],
+            Self::Hip => &["libamdhip64"],
         }
+    }
+
+    /// Whether a file of this name, without its directory, is one of its copies.
+    pub fn is_file(self, name: &[u8]) -> bool {
+        self.files().iter().any(|start| name.starts_with(start.as_bytes()))
     }
 }
 
@@ -300,6 +406,8 @@ pub enum Operation {
     ReduceScatter,
     /// Every rank gets one part of every rank's data.
     AlltoAll,
+    /// The same with parts of different sizes, which no argument says.
+    AlltoAllv,
     /// The root gets all ranks' data.
     Gather,
     /// Every rank gets one part of the root's data.
@@ -310,23 +418,32 @@ pub enum Operation {
     Recv,
     /// A one-sided write into a peer's window.
     PutSignal,
+    /// A copy from one GPU's memory to another's, by CUDA. Not one of NCCL's.
+    Copy,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::AllReduce,
         Self::Broadcast,
         Self::Reduce,
         Self::AllGather,
         Self::ReduceScatter,
         Self::AlltoAll,
+        Self::AlltoAllv,
         Self::Gather,
         Self::Scatter,
         Self::Send,
         Self::Recv,
         Self::PutSignal,
+        Self::Copy,
     ];
+
+    /// Whether a call says how much it moves.
+    pub const fn says_its_size(self) -> bool {
+        !matches!(self, Self::AlltoAllv)
+    }
 
     /// NCCL's name without the prefix, e.g. `AllReduce`.
     pub const fn name(self) -> &'static str {
@@ -337,11 +454,13 @@ impl Operation {
             Self::AllGather => "AllGather",
             Self::ReduceScatter => "ReduceScatter",
             Self::AlltoAll => "AlltoAll",
+            Self::AlltoAllv => "AlltoAllv",
             Self::Gather => "Gather",
             Self::Scatter => "Scatter",
             Self::Send => "Send",
             Self::Recv => "Recv",
             Self::PutSignal => "PutSignal",
+            Self::Copy => "Copy",
         }
     }
 }
@@ -395,6 +514,8 @@ impl Function {
     pub const fn library(self) -> Library {
         match self.name().as_bytes() {
             [b'n', ..] => Library::Nccl,
+            [b'o', ..] => Library::OneCcl,
+            [b'h', ..] | [b'_', b'_', b'h', ..] => Library::Hip,
             [b'c', b'u', b'd', b'a', ..] | [b'_', b'_', b'c', b'u', b'd', b'a', ..] => {
                 Library::CudaRuntime
             }
@@ -410,8 +531,33 @@ impl Function {
     /// The operation, if the function moves data.
     pub const fn operation(self) -> Option<Operation> {
         match self.meaning() {
-            Meaning::Operation(operation) => Some(operation),
+            Meaning::Operation(operation) | Meaning::PeerCopy(operation) => Some(operation),
             _ => None,
+        }
+    }
+
+    /// Whether its operation waits for the end of the group it is called in.
+    pub const fn is_grouped(self) -> bool {
+        matches!(self.meaning(), Meaning::Operation(_))
+    }
+
+    /// The way its operation takes.
+    pub const fn path(self) -> Path {
+        match (self.library(), self.meaning()) {
+            (Library::OneCcl, _) => Path::OneCcl,
+            (_, Meaning::PeerCopy(_)) => Path::PeerCopy,
+            _ => Path::Nccl,
+        }
+    }
+
+    /// Whether a call that gave this result was taken: it will be carried out, or has been.
+    pub const fn is_taken(self, result: i32) -> bool {
+        match self.library() {
+            // `ncclInProgress`: a nonblocking communicator works on it.
+            Library::Nccl => matches!(result, 0 | 7),
+            // `onecclInProgress`.
+            Library::OneCcl => matches!(result, 0 | 6),
+            Library::CudaRuntime | Library::CudaDriver | Library::Hip => result == 0,
         }
     }
 }
@@ -437,6 +583,8 @@ mod tests {
                 Library::Nccl => "nccl",
                 Library::CudaRuntime => "cuda",
                 Library::CudaDriver => "cu",
+                Library::OneCcl => "oneccl",
+                Library::Hip => "hip",
             };
             let public = function.name().trim_start_matches("__");
             let rest = public.strip_prefix(prefix).unwrap_or_default();

@@ -16,6 +16,8 @@ use crate::functions::Operation;
 pub enum Path {
     /// Through NCCL's host functions.
     Nccl,
+    /// Through oneCCL's host functions.
+    OneCcl,
     /// The custom all-reduce of vLLM and SGLang, over memory that the ranks share by CUDA IPC.
     CustomAllReduce,
     /// QuickReduce, vLLM's all-reduce that quantises on the way (AMD).
@@ -36,12 +38,15 @@ pub enum Path {
     DeepEpHighThroughput,
     /// DeepEP's exchange of tokens between experts, for latency.
     DeepEpLowLatency,
+    /// CUDA's copies that name both GPUs.
+    PeerCopy,
 }
 
 impl Path {
     /// Every path.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Nccl,
+        Self::OneCcl,
         Self::CustomAllReduce,
         Self::QuickReduce,
         Self::SymmMemMultimem,
@@ -52,12 +57,14 @@ impl Path {
         Self::FlashInferAlltoAll,
         Self::DeepEpHighThroughput,
         Self::DeepEpLowLatency,
+        Self::PeerCopy,
     ];
 
     /// The name in reports and labels.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nccl => "nccl",
+            Self::OneCcl => "oneccl",
             Self::CustomAllReduce => "custom_all_reduce",
             Self::QuickReduce => "quick_reduce",
             Self::SymmMemMultimem => "symm_mem_multimem",
@@ -68,7 +75,18 @@ impl Path {
             Self::FlashInferAlltoAll => "flashinfer_all_to_all",
             Self::DeepEpHighThroughput => "deepep_ht",
             Self::DeepEpLowLatency => "deepep_ll",
+            Self::PeerCopy => "peer_copy",
         }
+    }
+
+    /// The path with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|path| path.name() == name)
+    }
+
+    /// Whether it is the way of kernels that carry out collectives in place of NCCL.
+    pub const fn is_of_kernels(self) -> bool {
+        !matches!(self, Self::Nccl | Self::OneCcl | Self::PeerCopy)
     }
 }
 
@@ -354,9 +372,10 @@ fn template<'a>(name: &'a [u8], part: &str) -> Option<&'a [u8]> {
 
 /// The data type among the arguments of a template.
 fn datatype(template: &[u8]) -> Option<Datatype> {
-    const NAMES: [(&str, Datatype); 4] = [
+    const NAMES: [(&str, Datatype); 5] = [
         ("13__nv_bfloat16", Datatype::Bfloat16),
         ("N3c108BFloat16E", Datatype::Bfloat16),
+        ("14__hip_bfloat16", Datatype::Bfloat16),
         ("6__half", Datatype::Float16),
         ("N3c104HalfE", Datatype::Float16),
     ];

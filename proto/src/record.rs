@@ -30,7 +30,7 @@ pub const NO_MANIFEST: u64 = 0;
 /// In `count` of a graph launch: what the graph holds is not known.
 pub const UNKNOWN_MANIFEST: u64 = u32::MAX as u64;
 
-/// In `count` of the launch of a communication kernel: how much it moves is not known.
+/// In `count` of the launch of a communication kernel, or of a copy: how much it moves is not known.
 pub const UNKNOWN_COUNT: u64 = u64::MAX;
 
 /// What [`Record::reduction`] says of a communication kernel.
@@ -75,7 +75,8 @@ pub struct Record {
     /// NCCL's count argument, in elements: total for AllReduce, Broadcast and Reduce, per rank for
     /// AllGather and ReduceScatter, per peer for AlltoAll, Gather and Scatter. Of a graph launch, the
     /// number of the manifest that says what it carries out, [`NO_MANIFEST`] or [`UNKNOWN_MANIFEST`]. Of a
-    /// communication kernel, what NCCL's function would be told, or [`UNKNOWN_COUNT`].
+    /// communication kernel, what NCCL's function would be told, and of a copy between GPUs its bytes, or
+    /// [`UNKNOWN_COUNT`].
     pub count: u64,
     /// Number of the function, see [`Function`](crate::functions::Function), or of a
     /// [`MarkKind`](crate::marks::MarkKind), which gives three of the words another meaning.
@@ -85,10 +86,12 @@ pub struct Record {
     /// How many groups were open around the call, at most 127; and [`CAPTURED`].
     pub depth: u8,
     /// Peer of a point-to-point call or root of a rooted one, as a rank of the communicator, or
-    /// [`NO_PEER`]. Of a communication kernel, the calling rank, or [`NO_PEER`].
+    /// [`NO_PEER`]. Of a communication kernel, the calling rank, and of a copy between GPUs the device that it goes to,
+    /// or [`NO_PEER`].
     pub peer: i32,
     /// `ncclRedOp_t` of a reduction, 0 when the call has none. Of the launch of a communication kernel, which
-    /// one it is and how many ranks take part: a [`KernelCall`].
+    /// one it is and how many ranks take part: a [`KernelCall`]. Of a copy between GPUs, the device that it comes from,
+    /// or [`NO_PEER`].
     pub reduction: i32,
     /// `ncclResult_t` that NCCL returned, `cudaError_t` of a graph launch, or [`UNWOUND`].
     pub result: i32,

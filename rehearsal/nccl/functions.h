@@ -8,6 +8,7 @@
   X(ncclPutSignal) X(ncclAllReduceConfig) X(ncclBroadcastConfig) X(ncclReduceConfig)                \
   X(ncclAllGatherConfig) X(ncclReduceScatterConfig) X(ncclAlltoAllConfig) X(ncclGatherConfig)       \
   X(ncclScatterConfig)                                                                              \
+  X(ncclAllToAll) X(ncclAllToAllv) X(ncclAllReduceWithBias) /* of RCCL */                           \
   X(ncclGroupStart) X(ncclGroupEnd) X(ncclGroupSimulateEnd)                                         \
   X(ncclCommInitRank) X(ncclCommInitRankConfig) X(ncclCommInitRankScalable) X(ncclCommInitAll)      \
   X(ncclCommSplit) X(ncclCommShrink) X(ncclCommGrow) X(ncclCommFinalize) X(ncclCommDestroy)         \

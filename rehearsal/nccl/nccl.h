@@ -198,6 +198,15 @@ ncclResult_t ncclScatterConfig(const void *sendbuff, void *recvbuff, size_t coun
                                ncclDataType_t datatype, int root, ncclComm_t comm,
                                cudaStream_t stream, const ncclCollConfig_t *config);
 
+/* Of AMD's RCCL, which has all of the above too. */
+ncclResult_t ncclAllToAll(const void *sendbuff, void *recvbuff, size_t count, ncclDataType_t datatype,
+                          ncclComm_t comm, cudaStream_t stream);
+ncclResult_t ncclAllToAllv(const void *sendbuff, const size_t sendcounts[], const size_t senddispls[],
+                           void *recvbuff, const size_t recvcounts[], const size_t recvdispls[],
+                           ncclDataType_t datatype, ncclComm_t comm, cudaStream_t stream);
+ncclResult_t ncclAllReduceWithBias(const void *sendbuff, void *recvbuff, size_t count, ncclDataType_t datatype,
+                                   ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream, const void *acc);
+
 /* Groups. */
 ncclResult_t ncclGroupStart(void);
 ncclResult_t ncclGroupEnd(void);

@@ -239,3 +239,32 @@ NCCL_API(ncclResult_t, ncclScatterConfig, const void *sendbuff, void *recvbuff, 
   RETURN(submit((struct operation){SCATTER, row, comm, stream, sendbuff, recvbuff, count,
                                    datatype, 0, root}));
 }
+
+#ifdef SIMULATES_RCCL
+/* What RCCL has beside NCCL's functions. */
+
+NCCL_API(ncclResult_t, ncclAllToAll, const void *sendbuff, void *recvbuff, size_t count,
+         ncclDataType_t datatype, ncclComm_t comm, cudaStream_t stream) {
+  ASKED(ncclAllToAll, KEY(count, NONE));
+  RETURN(submit((struct operation){ALL_TO_ALL, row, comm, stream, sendbuff, recvbuff, count,
+                                   datatype, 0, NONE}));
+}
+
+/* Counted without a size: each part has its own. */
+NCCL_API(ncclResult_t, ncclAllToAllv, const void *sendbuff, const size_t sendcounts[], const size_t senddispls[],
+         void *recvbuff, const size_t recvcounts[], const size_t recvdispls[], ncclDataType_t datatype,
+         ncclComm_t comm, cudaStream_t stream) {
+  ASKED(ncclAllToAllv, KEY(0, NONE));
+  (void)senddispls, (void)recvcounts, (void)recvdispls;
+  RETURN(submit((struct operation){ALL_TO_ALL, row, comm, stream, sendbuff, recvbuff, sendcounts[0],
+                                   datatype, 0, NONE}));
+}
+
+NCCL_API(ncclResult_t, ncclAllReduceWithBias, const void *sendbuff, void *recvbuff, size_t count,
+         ncclDataType_t datatype, ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream, const void *acc) {
+  ASKED(ncclAllReduceWithBias, KEY(count, NONE));
+  (void)acc;
+  RETURN(submit((struct operation){ALL_REDUCE, row, comm, stream, sendbuff, recvbuff, count,
+                                   datatype, op, NONE}));
+}
+#endif

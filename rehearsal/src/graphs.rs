@@ -1,10 +1,10 @@
 //! What the simulated CUDA was asked, by its own account: captures, the executables that graphs were
-//! made into, their launches, and kernels that move data between GPUs beside NCCL.
+//! made into, their launches, and kernels and copies that move data between GPUs beside NCCL.
 //!
 //! Beside the file of [`crate::counts`], each process with the simulated CUDA keeps a file
-//! `PID-STARTNS.cuda`, from its first capture or such kernel on. `cuda/core/record.c` writes it. It
-//! has room for 65536 rows: captures, executables with one row per entry of their manifests, and
-//! kernels; a process that makes more is an error to read, never silently short.
+//! `PID-STARTNS.cuda`, from its first capture, such kernel or copy on. `cuda/core/record.c` writes it. It
+//! has room for 65536 rows: captures, executables with one row per entry of their manifests, kernels and
+//! copies; a process that makes more is an error to read, never silently short.
 //!
 //! Two independent accounts tell what graph launches carried out. Each launch counts every operation
 //! in its row ([`crate::counts::Row::replayed`]); and launches times manifest times captured calls say
@@ -22,6 +22,7 @@ const CAPTURE: u32 = 1;
 const EXECUTABLE: u32 = 2;
 const PART: u32 = 3;
 const KERNEL: u32 = 4;
+const PEER_COPY: u32 = 5;
 const KERNEL_NAME: usize = 40;
 const UNKNOWN_BYTES: u64 = u64::MAX;
 
@@ -45,6 +46,8 @@ pub struct Process {
     pub executables: Vec<Executable>,
     /// Kernels that move data between GPUs.
     pub kernels: Vec<Kernel>,
+    /// Copies that name both devices.
+    pub peer_copies: Vec<PeerCopy>,
 }
 
 /// A stream capture.
@@ -90,7 +93,7 @@ pub struct Executable {
     pub device: i32,
     /// Nodes that one launch carries out, with those of child graphs.
     pub nodes: u64,
-    /// Of these, operations of NCCL and kernels that move data between GPUs.
+    /// Of these, operations of NCCL, and kernels and copies that move data between GPUs.
     pub operations: u64,
     /// Launches of this generation.
     pub launches: u64,
@@ -112,6 +115,23 @@ pub struct Kernel {
     /// Launches that were carried out at once.
     pub launched: u64,
     /// Launches that became part of graphs.
+    pub captured: u64,
+    /// How often graph launches carried those out.
+    pub replayed: u64,
+}
+
+/// Copies that name both devices, of one size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerCopy {
+    /// The device that they come from.
+    pub from: i32,
+    /// The device that they go to; it may be the same.
+    pub to: i32,
+    /// Bytes of one.
+    pub bytes: u64,
+    /// Those that were carried out at once.
+    pub carried_out: u64,
+    /// Those that became part of graphs.
     pub captured: u64,
     /// How often graph launches carried those out.
     pub replayed: u64,
@@ -192,6 +212,7 @@ impl Process {
                 executable.parts.push((u64_at(row, 24)?, u64_at(row, 32)?));
             }
             KERNEL => self.kernels.push(Kernel::parse(row)?),
+            PEER_COPY => self.peer_copies.push(PeerCopy::parse(row)?),
             0 => {}
             _ => return None,
         }
@@ -243,6 +264,19 @@ impl Kernel {
             captured: u64_at(row, 24)?,
             replayed: u64_at(row, 32)?,
             name: text(row.get(KERNEL_NAME..KERNEL_NAME + 200)?),
+        })
+    }
+}
+
+impl PeerCopy {
+    fn parse(row: &[u8]) -> Option<Self> {
+        Some(Self {
+            from: i32_at(row, 8)?,
+            to: i32_at(row, 12)?,
+            bytes: u64_at(row, 16)?,
+            carried_out: u64_at(row, 24)?,
+            captured: u64_at(row, 32)?,
+            replayed: u64_at(row, 40)?,
         })
     }
 }

@@ -70,8 +70,9 @@ macro_rules! header {
 }
 
 /// Everything that [`install`] writes: libraries, the program of the demo, headers for programs in C.
-pub const FILES: [Installable; 8] = [
+pub const FILES: [Installable; 9] = [
     built!("libnccl.so.2"),
+    built!("librccl.so.1"),
     built!("librehearsal.so.1"),
     built!("libcudart.so.12"),
     built!("libcudart.so.13"),
@@ -87,6 +88,8 @@ pub struct Installed {
     /// `libnccl.so.2`. Put its directory into `LD_LIBRARY_PATH`. A copy of it at another path, opened
     /// by that path, is a second copy of NCCL in the process.
     pub library: PathBuf,
+    /// `librccl.so.1`, the same under the name that AMD's has, with the functions that only RCCL has.
+    pub rccl: PathBuf,
     /// `libcudart.so.12`, the runtime API of the simulated CUDA 12. Where it is in the process,
     /// NCCL's operations on streams that are being captured become part of graphs.
     pub cuda_runtime: PathBuf,
@@ -103,6 +106,7 @@ impl Installed {
     pub fn in_directory(directory: &Path) -> Self {
         Self {
             library: directory.join("libnccl.so.2"),
+            rccl: directory.join("librccl.so.1"),
             cuda_runtime: directory.join("libcudart.so.12"),
             cuda_runtime_13: directory.join("libcudart.so.13"),
             header: directory.join("nccl.h"),

@@ -53,7 +53,8 @@ class Case(NamedTuple):
         if self.engine == V20 and self.data > 1 and not self.experts and not plugin:
             # Copies of a dense model say nothing to each other from 0.20 on: they look like as many servers.
             return "; ".join([layout(1, self.tensor, self.pipeline, False)] * self.data)
-        return self.layout
+        # Experts of one copy sum up as any layer does, on the same ranks.
+        return layout(self.data, self.tensor, self.pipeline, self.experts and (plugin or self.data > 1))
 
     @property
     def name(self) -> str:

@@ -89,6 +89,53 @@ pub fn program(name: &str, linkage: Linkage) -> PathBuf {
     })
 }
 
+/// The simulated HIP: compiled over the core of the simulated CUDA.
+fn simulated_hip() -> PathBuf {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rehearsal/cuda/core");
+    compile(&source("hip/amdhip64"), "libamdhip64.so.7", |command| {
+        command.args(["-shared", "-fPIC", "-fvisibility=hidden", "-Wl,-soname,libamdhip64.so.7"]);
+        command.arg("-I").arg(core);
+        link(command, &simulated_nccl().library.with_file_name("librehearsal.so.1"));
+    })
+}
+
+/// The program that `tests/hosts/NAME.c` becomes, linked to RCCL and HIP.
+pub fn hip_program(name: &str, linkage: Linkage) -> PathBuf {
+    let hip = simulated_hip();
+    let of = |file: &Path| file.parent().unwrap_or(Path::new(".")).display().to_string();
+    compile(&source(name), &format!("{name}-{linkage:?}-hip"), |command| {
+        let rccl = &simulated_nccl().rccl;
+        command.arg(format!("-Wl,-rpath,{}", of(&hip)));
+        command.arg(format!("-Wl,-rpath-link,{}", of(rccl)));
+        link(command.args(linkage.arguments()), rccl);
+        link(command, &hip);
+    })
+}
+
+/// The simulated oneCCL.
+pub fn simulated_oneccl() -> PathBuf {
+    compile(&source("oneccl/ccl"), "libccl.so.2", |command| {
+        command.args(["-shared", "-fPIC", "-fvisibility=hidden", "-Wl,-soname,libccl.so.2"]);
+    })
+}
+
+/// The program that `tests/hosts/NAME.c` becomes, linked to oneCCL in place of NCCL.
+pub fn oneccl_program(name: &str, linkage: Linkage) -> PathBuf {
+    let oneccl = simulated_oneccl();
+    let directory = oneccl.parent().unwrap_or(Path::new(".")).display().to_string();
+    compile(&source(name), &format!("{name}-{linkage:?}-oneccl"), |command| {
+        command.arg(format!("-Wl,-rpath,{directory}"));
+        link(command.args(linkage.arguments()), &oneccl);
+    })
+}
+
+/// The program that `tests/hosts/NAME.c` becomes, linked to RCCL in place of NCCL.
+pub fn rccl_program(name: &str, linkage: Linkage) -> PathBuf {
+    compile(&source(name), &format!("{name}-{linkage:?}-rccl"), |command| {
+        link(command.args(linkage.arguments()), &simulated_nccl().rccl);
+    })
+}
+
 /// The program that `tests/hosts/NAME.c` becomes, linked to NCCL and to this release of the CUDA runtime.
 pub fn cuda_program(name: &str, linkage: Linkage, release: u32) -> PathBuf {
     compile(&source(name), &format!("{name}-{linkage:?}-cuda{release}"), |command| {

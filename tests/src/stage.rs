@@ -133,7 +133,9 @@ impl Stage {
     pub fn ground_truth(&self, counter: Counter) -> Tally {
         let mut tally = Tally::of_simulator(&self.counts(), counter);
         if counter == Counter::CarriedOut {
-            tally.add_kernels(&self.graphs());
+            let cuda = self.graphs();
+            tally.add_kernels(&cuda);
+            tally.add_peer_copies(&cuda);
         }
         tally
     }

@@ -3,7 +3,7 @@
 
 use nccltap_proto::{Datatype, Function};
 use nccltap_rehearsal::counts::{Counts, Launch, Process, Row};
-use nccltap_rehearsal::graphs::{Graphs, Kernel};
+use nccltap_rehearsal::graphs::{Graphs, Kernel, PeerCopy};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -75,6 +75,17 @@ impl Tally {
         }
     }
 
+    /// Counts copies from one GPU to another, by the simulator's own account. Within one GPU they are none.
+    pub fn add_peer_copies(&mut self, cuda: &Graphs) {
+        for process in &cuda.processes {
+            for copy in process.peer_copies.iter().filter(|copy| copy.from != copy.to) {
+                for (launch, count) in [("eager", copy.carried_out), ("graph", copy.replayed)] {
+                    self.add(copied(process.pid, copy, launch), count);
+                }
+            }
+        }
+    }
+
     /// How much took this path.
     pub fn of_path(&self, path: &str) -> u64 {
         let calls = self.0.iter().filter(|(call, _)| call.path == path);
@@ -125,6 +136,16 @@ impl Tally {
         self.0.values().sum()
     }
 
+    /// The same without the devices that copies go to: where these are not known outside CUDA.
+    pub fn without_devices(&self) -> Self {
+        let mut tally = Self::default();
+        for (call, count) in &self.0 {
+            let peer = call.peer.filter(|_| call.path != "peer_copy");
+            tally.add(Call { peer, ..call.clone() }, *count);
+        }
+        tally
+    }
+
     /// The same without the identities of communicators: where these are not known outside NCCL.
     pub fn without_groups(&self) -> Self {
         self.without_groups_where(|_| true)
@@ -167,10 +188,11 @@ impl Counter {
 fn asked(process: &Process, row: &Row) -> Option<Call> {
     let function = Function::ALL.iter().find(|function| function.name() == row.function)?;
     let known = row.ranks > 0;
+    let op = function.operation()?.name();
     Some(Call {
         pid: process.pid,
-        op: function.operation()?.name().to_owned(),
-        elements: Some(row.count),
+        op: op.to_owned(),
+        elements: (op != "AlltoAllv").then_some(row.count),
         path: "nccl".to_owned(),
         dtype: datatype(row.datatype),
         peer: (row.peer >= 0).then_some(row.peer),
@@ -217,6 +239,21 @@ fn carried_out(pid: u32, kernel: &Kernel, launch: &str) -> Option<Call> {
         launch: launch.to_owned(),
         path: (*path).to_owned(),
     })
+}
+
+fn copied(pid: u32, copy: &PeerCopy, launch: &str) -> Call {
+    Call {
+        pid,
+        op: "Copy".to_owned(),
+        elements: Some(copy.bytes),
+        dtype: Some("uint8".to_owned()),
+        peer: Some(copy.to),
+        group: None,
+        ranks: None,
+        rank: None,
+        launch: launch.to_owned(),
+        path: "peer_copy".to_owned(),
+    }
 }
 
 /// NCCL's name of a data type.

@@ -143,7 +143,7 @@ pub(crate) const ABSENT: usize = 1;
 /// Makes a look-up function of the dlsym family, and `$first`, to which `$next` leads until the next such
 /// function in line has been found.
 ///
-/// A name that begins with neither `nc` nor `cu` goes straight on by a tail jump: the caller's return
+/// A name that begins with none of `nc`, `cu`, `on` and `hi` goes straight on by a tail jump: the caller's return
 /// address stays on the stack, so RTLD_NEXT still means the caller. Otherwise `$hook(handle, name,
 /// version, return address)` decides: an address, [`PASS_ON`] or [`ABSENT`].
 ///
@@ -161,6 +161,10 @@ macro_rules! lookup {
                 "je 3f",
                 "cmp byte ptr [rsi], 99",
                 "je 5f",
+                "cmp byte ptr [rsi], 111",
+                "je 7f",
+                "cmp byte ptr [rsi], 104",
+                "je 8f",
                 "2:",
                 "jmp qword ptr [rip + {next}]",
                 "3:",
@@ -182,6 +186,14 @@ macro_rules! lookup {
                 "ret",
                 "5:",
                 "cmp byte ptr [rsi + 1], 117",
+                "je 4b",
+                "jmp 2b",
+                "7:",
+                "cmp byte ptr [rsi + 1], 110",
+                "je 4b",
+                "jmp 2b",
+                "8:",
+                "cmp byte ptr [rsi + 1], 105",
                 "je 4b",
                 "jmp 2b",
                 "6:",

@@ -205,7 +205,11 @@ pub(crate) unsafe fn node_of(library: usize, call: &Call) -> NodeOf {
     unsafe {
         let params = &*params.cast::<NodeParams>();
         match params.kind {
-            GRAPH_NODE if params.node.child.ownership == MOVED => {
+            // HIP has no more than the graph there.
+            GRAPH_NODE
+                if params.node.child.ownership == MOVED
+                    && libraries::kind_at(library) != Some(Library::Hip) =>
+            {
                 NodeOf::Owned(params.node.child.graph)
             }
             GRAPH_NODE => NodeOf::Copy(params.node.child.graph),

@@ -30,8 +30,15 @@ const FOR_GRAPHS: [&str; 6] = [
 ];
 
 /// How names begin that may be in the table.
-const WRAPPED: [&[u8]; 6] =
-    [b"cuGraph", b"cuStream", b"cuLaunch", b"cuModuleGetF", b"cuLibraryGetK", b"cuKernelGetF"];
+const WRAPPED: [&[u8]; 7] = [
+    b"cuGraph",
+    b"cuStream",
+    b"cuLaunch",
+    b"cuModuleGetF",
+    b"cuLibraryGetK",
+    b"cuKernelGetF",
+    b"cuMemcpy",
+];
 
 /// A capture for another API of graphics, whose result is no graph.
 const NO_GRAPH: &str = "ToCig";
@@ -102,7 +109,8 @@ fn is_form_of(function: Function, name: &[u8]) -> bool {
     if function.library() != Library::CudaDriver {
         return false;
     }
-    let base = function.name().strip_suffix(PER_THREAD).unwrap_or(function.name());
+    let per_thread = PER_THREAD.iter().find_map(|suffix| function.name().strip_suffix(suffix));
+    let base = per_thread.unwrap_or(function.name());
     let base = match base.rsplit_once("_v") {
         Some((base, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => base,
         _ => base,
@@ -110,10 +118,11 @@ fn is_form_of(function: Function, name: &[u8]) -> bool {
     base.as_bytes() == name || function.name().as_bytes() == name
 }
 
-const PER_THREAD: &str = "_ptsz";
+/// How names end of functions for which stream 0 is the calling thread's: with a stream, and without one.
+const PER_THREAD: [&str; 2] = ["_ptsz", "_ptds"];
 
 fn is_per_thread(function: Function) -> bool {
-    function.name().ends_with(PER_THREAD)
+    PER_THREAD.iter().any(|suffix| function.name().ends_with(suffix))
 }
 
 /// The first release that has a function, as CUDA writes versions: 12040 for 12.4.
@@ -147,6 +156,9 @@ mod tests {
             ("cuStreamBeginCapture", 10000, true, "cuStreamBeginCapture_ptsz"),
             ("cuStreamBeginCapture", 10010, false, "cuStreamBeginCapture_v2"),
             ("cuStreamBeginCapture", 13050, true, "cuStreamBeginCapture_v2_ptsz"),
+            ("cuMemcpyPeer", 4000, false, "cuMemcpyPeer"),
+            ("cuMemcpyPeer", 7000, true, "cuMemcpyPeer_ptds"),
+            ("cuMemcpyPeerAsync", 7000, true, "cuMemcpyPeerAsync_ptsz"),
             ("cuGetProcAddress", 11030, false, "cuGetProcAddress"),
             ("cuGetProcAddress", 12000, false, "cuGetProcAddress_v2"),
         ] {

@@ -1,4 +1,4 @@
-//! The copies of NCCL and of CUDA's runtime and driver in this process, and where their functions are.
+//! The copies of NCCL, of oneCCL, of CUDA's runtime and driver and of HIP in this process, and where their functions are.
 //!
 //! A process can have several: PyTorch's own, and one that vLLM was told to open by path. A call
 //! goes to the copy its caller would have reached without us. A copy that was wrapped once stays
@@ -42,6 +42,15 @@ const fn getters_of(kind: Kind) -> [&'static CStr; 4] {
         Kind::Nccl => {
             [c"ncclGetVersion", c"ncclCommCount", c"ncclCommUserRank", c"ncclCommCuDevice"]
         }
+        Kind::Hip => [
+            c"hipRuntimeGetVersion",
+            c"hipStreamGetCaptureInfo",
+            c"hipPeekAtLastError",
+            c"hipGetLastError",
+        ],
+        Kind::OneCcl => {
+            [c"onecclGetVersion", c"onecclCommCount", c"onecclCommUserRank", c"onecclCommDevice"]
+        }
         Kind::CudaRuntime => [
             c"cudaRuntimeGetVersion",
             c"cudaStreamGetCaptureInfo",
@@ -60,15 +69,15 @@ const fn getters_of(kind: Kind) -> [&'static CStr; 4] {
 const GETTERS: usize = getters_of(Kind::Nccl).len();
 /// Index of the getter that gives the version, whatever the library.
 const VERSION: usize = 0;
-/// Indices of getters of NCCL.
+/// Indices of getters of NCCL and oneCCL.
 const COUNT: usize = 1;
 const USER_RANK: usize = 2;
 const DEVICE: usize = 3;
-/// Index of a getter of CUDA, runtime or driver: what a stream captures.
+/// Index of a getter of CUDA, runtime or driver, and of HIP: what a stream captures.
 pub(crate) const CAPTURE_INFO: usize = 1;
 /// Indices of getters of the driver that answer the same in later forms.
 pub(crate) const LATER_CAPTURE_INFO: [usize; 2] = [2, 3];
-/// Index of a getter of the CUDA runtime: `cudaPeekAtLastError`.
+/// Index of a getter of the CUDA runtime and of HIP: `cudaPeekAtLastError`.
 pub(crate) const PEEK_AT_LAST_ERROR: usize = 2;
 /// The same: `cudaGetLastError`.
 pub(crate) const GET_LAST_ERROR: usize = 3;
@@ -254,7 +263,7 @@ pub(crate) fn is_under_library(function: usize, caller: usize) -> bool {
 pub(crate) fn is_library(address: usize) -> bool {
     let Some(object) = object_of(address) else { return false };
     let name = object.path.to_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    Kind::ALL.iter().any(|kind| name.starts_with(kind.file().as_bytes()))
+    Kind::ALL.iter().any(|kind| kind.is_file(name))
 }
 
 /// Marks an object as not to be unloaded. False when it cannot be found by its path.

@@ -109,8 +109,10 @@ pub(crate) unsafe extern "C" fn resolve_for_thunk(
     let Some(target) = target else {
         faults::count(Fault::NoLibrary);
         return match Function::ALL.get(function).map(|function| function.library()) {
-            Some(Library::CudaRuntime | Library::CudaDriver) => no_cuda as *const () as usize,
-            Some(Library::Nccl) | None => no_nccl as *const () as usize,
+            Some(Library::CudaRuntime | Library::CudaDriver | Library::Hip) => {
+                no_cuda as *const () as usize
+            }
+            Some(Library::Nccl | Library::OneCcl) | None => no_nccl as *const () as usize,
         };
     };
     // SAFETY: by the contract of this function.
@@ -198,12 +200,12 @@ fn in_scope_of(caller: usize, name: &std::ffi::CStr) -> usize {
     }
 }
 
-/// Stands in for a function of NCCL in a process that has none.
+/// Stands in for a function of NCCL or oneCCL in a process that has none. Their codes agree on what it says.
 extern "C" fn no_nccl() -> c_int {
     SYSTEM_ERROR
 }
 
-/// Stands in for a function of CUDA in a process that has none.
+/// Stands in for a function of CUDA or HIP in a process that has none.
 extern "C" fn no_cuda() -> c_int {
     CUDA_INITIALIZATION_ERROR
 }

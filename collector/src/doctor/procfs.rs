@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// How the file names of NCCL begin, and of AMD's.
+const NCCL: [&str; 2] = ["libnccl.so", "librccl.so"];
+
 /// File name of the core of the simulated CUDA.
 const SIMULATOR: &str = "librehearsal.so";
 
@@ -35,7 +38,7 @@ impl Mapped {
                 mapped.taps.insert(path.into());
             } else if name.starts_with(SIMULATOR) {
                 mapped.simulators.insert(path.into());
-            } else if name.starts_with("libnccl.so") {
+            } else if NCCL.iter().any(|start| name.starts_with(start)) {
                 mapped.nccl.insert(path.into());
             }
         }
@@ -111,12 +114,17 @@ mod tests {
 7f04-7f05 rw-p 00000000 00:00 0 [heap]
 7f05-7f06 rw-p 00000000 00:00 0
 7f06-7f07 r-xp 00000000 08:01 14 /usr/lib/libnccl-net.so
+7f06-7f07 r-xp 00000000 08:01 16 /opt/rocm/lib/librccl.so.1.0
 7f07-7f08 r-xp 00000000 08:01 15 /stack/librehearsal.so.1
 ";
         let mapped = Mapped::parse(maps);
         assert_eq!(mapped.taps, BTreeSet::from(["/opt/nccltap/lib/libnccltap.so".into()]));
         assert_eq!(mapped.simulators, BTreeSet::from(["/stack/librehearsal.so.1".into()]));
-        let nccl = ["/venv/a b/libnccl.so.2", "/usr/lib/libnccl.so.2.21.5"];
+        let nccl = [
+            "/venv/a b/libnccl.so.2",
+            "/usr/lib/libnccl.so.2.21.5",
+            "/opt/rocm/lib/librccl.so.1.0",
+        ];
         assert_eq!(mapped.nccl, nccl.into_iter().map(PathBuf::from).collect());
     }
 

@@ -13,7 +13,7 @@
 //! | AllGather | of one rank's part | (d-1) x message bytes: (d-1)/d of the whole buffer |
 //! | ReduceScatter | of one rank's part | (d-1) x message bytes |
 //! | AlltoAll | of the part for one peer | (d-1) x message bytes |
-//! | Broadcast, Reduce, Gather, Scatter, Send, Recv, PutSignal | | message bytes |
+//! | Broadcast, Reduce, Gather, Scatter, Send, Recv, PutSignal, Copy | | message bytes |
 
 use nccltap_proto::{Datatype, Operation};
 
@@ -38,13 +38,16 @@ pub fn bus_bytes(operation: Operation, message_bytes: u128, ranks: Option<u32>) 
             let d = ranks.filter(|d| *d > 0)?;
             Some(message_bytes.saturating_mul(others(d)))
         }
-        Operation::Broadcast
+        // Never asked: its message bytes are not known.
+        Operation::AlltoAllv
+        | Operation::Broadcast
         | Operation::Reduce
         | Operation::Gather
         | Operation::Scatter
         | Operation::Send
         | Operation::Recv
-        | Operation::PutSignal => Some(message_bytes),
+        | Operation::PutSignal
+        | Operation::Copy => Some(message_bytes),
     }
 }
 

@@ -9,7 +9,7 @@ impl Ledger {
     pub fn unsettled(&self) -> impl Iterator<Item = Entry> {
         let lines = self.held().flat_map(|tally| &tally.lines);
         lines.map(|line| {
-            let each = Elements::summed(line.shape.elements, line.shape.path);
+            let each = Elements::summed(line.shape.elements, line.shape.path, line.shape.operation);
             Entry {
                 key: key(line.shape, Label::UNKNOWN),
                 count: line.count,
@@ -100,13 +100,13 @@ impl Ledger {
     fn settle_tally(&mut self, tally: &Tally, label: Label, tokens: Tokens) {
         for line in &tally.lines {
             let at = self.entry(line.shape, label);
-            let elements = Elements::summed(line.shape.elements, line.shape.path);
+            let elements =
+                Elements::summed(line.shape.elements, line.shape.path, line.shape.operation);
             let entry = &mut self.entries[at];
             entry.count += line.count;
             entry.elements += elements * u128::from(line.count);
             entry.prefill_elements +=
-                prefill_part(line.shape.elements, line.shape.path, label, tokens)
-                    * u128::from(line.count);
+                prefill_part(elements, label, tokens) * u128::from(line.count);
             self.series[entry.series].1.merge(&line.durations);
         }
         let mut left_out = Vec::new();
@@ -116,7 +116,8 @@ impl Ledger {
             }
         }
         for line in &tally.lines {
-            let elements = Elements::summed(line.shape.elements, line.shape.path);
+            let elements =
+                Elements::summed(line.shape.elements, line.shape.path, line.shape.operation);
             if line.merged > 0 && !left_out.iter().any(|c| Some(*c) == line.shape.communicator) {
                 let at = self.entry(line.shape, label);
                 self.entries[at].merged += line.merged;

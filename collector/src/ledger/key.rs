@@ -16,22 +16,22 @@ pub enum Elements {
 }
 
 impl Elements {
-    /// What an operation on `path` says.
-    pub const fn of(elements: u64, path: Path) -> Self {
-        match known_elements(elements, path) {
+    /// What such an operation on `path` says.
+    pub const fn of(elements: u64, path: Path, operation: Operation) -> Self {
+        match known_elements(elements, path, operation) {
             Some(elements) => Self::Exactly(elements),
             None => Self::Unknown,
         }
     }
 
-    /// What an operation on `path` adds to a sum of elements.
-    pub(super) fn summed(elements: u64, path: Path) -> u128 {
-        known_elements(elements, path).map_or(0, u128::from)
+    /// What such an operation on `path` adds to a sum of elements.
+    pub(super) fn summed(elements: u64, path: Path, operation: Operation) -> u128 {
+        known_elements(elements, path, operation).map_or(0, u128::from)
     }
 
     /// `elements` rounded up to a power of two.
-    pub fn rounded(elements: u64, path: Path) -> Self {
-        known_elements(elements, path).map_or(Self::Unknown, |elements| {
+    pub fn rounded(elements: u64, path: Path, operation: Operation) -> Self {
+        known_elements(elements, path, operation).map_or(Self::Unknown, |elements| {
             Self::UpTo(elements.checked_next_power_of_two().unwrap_or(u64::MAX))
         })
     }

@@ -32,10 +32,10 @@ use tally::Shape;
 /// Keys of a process that are exact, and merged collectives that are told apart.
 pub const EXACT_KEYS: usize = 8192;
 
-/// Results of NCCL that are told apart; any other counts as [`OTHER_RESULT`].
+/// Results of NCCL and oneCCL that are told apart; any other counts as [`OTHER_RESULT`].
 const NCCL_RESULTS: std::ops::RangeInclusive<i32> = 0..=31;
 
-/// Results of CUDA that are told apart: it has some two hundred, up to `cudaErrorUnknown`.
+/// Results of CUDA and HIP that are told apart: it has some two hundred, up to `cudaErrorUnknown`.
 const CUDA_RESULTS: std::ops::RangeInclusive<i32> = 0..=999;
 
 /// Stands for every result that is neither the library's nor [`UNWOUND`].
@@ -222,7 +222,8 @@ impl Ledger {
             && self.count_merged(merged, label, 1)
         {
             self.entries[at].merged += 1;
-            self.entries[at].merged_elements += Elements::summed(call.elements, call.path);
+            self.entries[at].merged_elements +=
+                Elements::summed(call.elements, call.path, call.operation);
         }
     }
 
@@ -243,7 +244,8 @@ impl Ledger {
             for (call, at) in calls.iter().zip(&entries) {
                 if call.communicator == Some(communicator) {
                     self.entries[*at].merged += 1;
-                    self.entries[*at].merged_elements += Elements::summed(call.elements, call.path);
+                    self.entries[*at].merged_elements +=
+                        Elements::summed(call.elements, call.path, call.operation);
                 }
             }
         }
@@ -263,8 +265,8 @@ impl Ledger {
     /// Counts an operation that NCCL refused, or that did not return.
     pub fn failed(&mut self, function: Function, result: i32) {
         let results = match function.library() {
-            Library::Nccl => NCCL_RESULTS,
-            Library::CudaRuntime | Library::CudaDriver => CUDA_RESULTS,
+            Library::Nccl | Library::OneCcl => NCCL_RESULTS,
+            Library::CudaRuntime | Library::CudaDriver | Library::Hip => CUDA_RESULTS,
         };
         let known = results.contains(&result) || result == UNWOUND;
         let result = if known { result } else { OTHER_RESULT };
@@ -325,9 +327,10 @@ impl Ledger {
         };
         let entry = &mut self.entries[at];
         entry.count += 1;
-        entry.elements += Elements::summed(call.elements, call.path);
+        let elements = Elements::summed(call.elements, call.path, call.operation);
+        entry.elements += elements;
         if label.phase == Phase::Mixed {
-            entry.prefill_elements += prefill_part(call.elements, call.path, label, tokens);
+            entry.prefill_elements += prefill_part(elements, label, tokens);
         }
         if let Some(ns) = call.duration_ns {
             self.series[entry.series].1.observe(ns);
@@ -350,7 +353,7 @@ impl Ledger {
             return *at;
         }
         if self.entries.len() >= EXACT_KEYS {
-            key.elements = Elements::rounded(shape.elements, shape.path);
+            key.elements = Elements::rounded(shape.elements, shape.path, shape.operation);
             if self.entries.len() >= 2 * EXACT_KEYS && !self.index.contains_key(&key) {
                 key.communicator = None;
                 key.peer = None;
@@ -385,7 +388,7 @@ fn key(shape: Shape, label: Label) -> Key {
     Key {
         operation: shape.operation,
         datatype: shape.datatype,
-        elements: Elements::of(shape.elements, shape.path),
+        elements: Elements::of(shape.elements, shape.path, shape.operation),
         communicator: shape.communicator,
         peer: shape.peer,
         launch: shape.launch,
@@ -395,12 +398,10 @@ fn key(shape: Shape, label: Label) -> Key {
 }
 
 /// The part of an operation's elements that its step's prefill tokens have in a mixed step.
-fn prefill_part(elements: u64, path: Path, label: Label, tokens: Tokens) -> u128 {
+fn prefill_part(elements: u128, label: Label, tokens: Tokens) -> u128 {
     let all = u128::from(tokens.prefill) + u128::from(tokens.decode);
     match label.phase {
-        Phase::Mixed if all > 0 => {
-            Elements::summed(elements, path) * u128::from(tokens.prefill) / all
-        }
+        Phase::Mixed if all > 0 => elements * u128::from(tokens.prefill) / all,
         _ => 0,
     }
 }

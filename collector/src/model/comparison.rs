@@ -6,7 +6,8 @@
 //! phase; where it says `unknown`, summed over phases.
 //!
 //! What a kernel carries out beside NCCL counts as if NCCL had. Where a report has no such operations at all, it is of
-//! a tap that could not see them, and those that are predicted past NCCL are not compared.
+//! a tap that could not see them, and those that are predicted past NCCL are not compared. Copies between GPUs are no
+//! part of what a model must send.
 
 use super::schedule::custom_all_reduce_takes;
 use super::{Call, Path, Phase, Prediction};
@@ -173,17 +174,18 @@ struct Class {
 
 /// Holds the rows of `nccltap report --view operations` against the prediction.
 pub fn compare(prediction: &Prediction, seen: &[Seen]) -> Comparison {
+    let seen: Vec<&Seen> = seen.iter().filter(|row| !row.is_copy()).collect();
     let summed: BTreeSet<Kind> =
-        seen.iter().filter(|row| phase(row).is_none()).map(Kind::of_seen).collect();
+        seen.iter().copied().filter(|row| phase(row).is_none()).map(Kind::of_seen).collect();
     let idle = idle(prediction);
     let name = |kind: &Kind, phase: &'static str| match phase {
         _ if summed.contains(kind) => ALL,
         _ if idle.contains(kind) && serves_nobody(phase) => NOBODY,
         _ => phase,
     };
-    let sees_kernels = seen.iter().any(|row| row.path != Path::Nccl.name());
+    let sees_kernels = seen.iter().any(|row| row.is_of_kernels());
     let classes = classes(prediction, sees_kernels, name);
-    let processes = processes(seen, name);
+    let processes = processes(&seen, name);
     let places = places(&classes, &processes);
 
     let startup_is_known = prediction.deployment.engine.startup_is_known();
@@ -352,7 +354,7 @@ fn classes(
 
 /// Each process that has operations, by host and pid.
 fn processes(
-    seen: &[Seen],
+    seen: &[&Seen],
     name: impl Fn(&Kind, &'static str) -> &'static str,
 ) -> Vec<(String, Counts)> {
     let mut processes: BTreeMap<(&str, u32), Counts> = BTreeMap::new();

@@ -227,6 +227,8 @@ pub fn result_of(function: Function, result: i32) -> String {
     match function.library() {
         Library::CudaRuntime if result >= 0 => format!("cudaError_t {result}"),
         Library::CudaDriver if result >= 0 => format!("CUresult {result}"),
+        Library::OneCcl if result >= 0 => format!("onecclResult_t {result}"),
+        Library::Hip if result >= 0 => format!("hipError_t {result}"),
         _ => result_name(result).to_owned(),
     }
 }
@@ -410,6 +412,8 @@ fn library(facts: &v1::Library) -> LibraryView {
         kind: match facts.kind() {
             v1::LibraryKind::CudaRuntime => Library::CudaRuntime.name().to_owned(),
             v1::LibraryKind::CudaDriver => Library::CudaDriver.name().to_owned(),
+            v1::LibraryKind::Oneccl => Library::OneCcl.name().to_owned(),
+            v1::LibraryKind::Hip => Library::Hip.name().to_owned(),
             v1::LibraryKind::Nccl | v1::LibraryKind::Unspecified => Library::Nccl.name().to_owned(),
         },
         path: facts.path.clone(),

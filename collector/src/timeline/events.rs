@@ -32,14 +32,14 @@ pub struct OperationCall {
     pub operation: Operation,
     /// The communicator, `None` when the tap never saw it made.
     pub communicator: Option<CommunicatorId>,
-    /// NCCL's count argument, in elements; [`UNKNOWN_COUNT`] for a kernel
+    /// NCCL's count argument, in elements; [`UNKNOWN_COUNT`] for a kernel or a copy
     /// that does not say it.
     pub elements: u64,
     /// The way it takes.
     pub path: Path,
     /// `None` for a data type that is not in NCCL's list.
     pub datatype: Option<Datatype>,
-    /// Peer or root, as a rank of the communicator.
+    /// Peer or root, as a rank of the communicator. Of a copy, the device it goes to, as its process counts devices.
     pub peer: Option<i32>,
     /// How it was launched.
     pub launch: Launch,
@@ -52,14 +52,16 @@ pub struct OperationCall {
 impl OperationCall {
     /// NCCL's count argument, where it is known.
     pub fn known_elements(&self) -> Option<u64> {
-        known_elements(self.elements, self.path)
+        known_elements(self.elements, self.path, self.operation)
     }
 }
 
-/// The count of an operation on `path`, where it is known. NCCL always says it, and takes every number.
-pub(crate) const fn known_elements(elements: u64, path: Path) -> Option<u64> {
+/// The count of an operation on `path`, where it is known. NCCL says that of all operations but one, and takes every
+/// number.
+pub(crate) const fn known_elements(elements: u64, path: Path, operation: Operation) -> Option<u64> {
     match (path, elements) {
-        (Path::Nccl, _) => Some(elements),
+        _ if !operation.says_its_size() => None,
+        (Path::Nccl | Path::OneCcl, _) => Some(elements),
         (_, UNKNOWN_COUNT) => None,
         _ => Some(elements),
     }

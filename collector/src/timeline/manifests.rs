@@ -2,7 +2,7 @@
 
 use super::{CommunicatorId, Communicators, Launch, OperationCall, kernels};
 use nccltap_proto::record::{NO_DATATYPE, NO_PEER};
-use nccltap_proto::{Datatype, Function, Operation, Path, v1};
+use nccltap_proto::{Datatype, Function, Operation, v1};
 use rustc_hash::FxHashMap;
 
 /// Number of a manifest within its process, from 1.
@@ -115,7 +115,7 @@ fn call(operation: &v1::ManifestOperation, communicators: &Communicators) -> Opt
         operation: function.operation()?,
         communicator: operation.communicator.map(|id| id as CommunicatorId),
         elements: operation.count,
-        path: Path::Nccl,
+        path: function.path(),
         datatype: Datatype::from_code(datatype),
         peer: (operation.peer != NO_PEER).then_some(operation.peer),
         launch: Launch::Graph,

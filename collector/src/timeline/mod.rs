@@ -12,7 +12,8 @@
 //! - marks of engine steps take their place among the operations of all threads;
 //! - a call that went to a graph under capture carries nothing out; each launch of a graph carries out
 //!   what its manifest says;
-//! - a kernel that moves data beside NCCL is an operation like any other, on its own path (`kernels`).
+//! - a kernel that moves data beside NCCL is an operation like any other, on its own path (`kernels`), and so is a
+//!   copy between GPUs; neither is part of a group.
 
 mod clock;
 mod communicators;

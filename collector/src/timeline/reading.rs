@@ -4,12 +4,10 @@ use super::events::{Holds, Launch, Listener, OperationCall};
 use super::rings::{HELD_OPERATIONS, Ring};
 use super::{Clock, Communicators, Manifests, kernels};
 use nccltap_proto::record::{NO_MANIFEST, NO_PEER, Record};
-use nccltap_proto::{Datatype, Function, Mark, Meaning, Operation, Path};
+use nccltap_proto::{Datatype, Function, Mark, Meaning, Operation};
 
 /// `ncclSuccess`.
 const SUCCESS: i32 = 0;
-/// `ncclInProgress`: a nonblocking communicator took the call and works on it.
-const IN_PROGRESS: i32 = 7;
 
 /// What it takes to read a record of any ring.
 #[derive(Debug)]
@@ -53,11 +51,17 @@ impl Reading {
             return self.kernel(function, record, listener);
         }
         listener.call(function);
-        let went_through = matches!(record.result, SUCCESS | IN_PROGRESS);
+        let went_through = function.is_taken(record.result);
         match function.meaning() {
-            Meaning::Operation(operation) if went_through && record.is_captured() => {
+            Meaning::Operation(operation) | Meaning::PeerCopy(operation)
+                if went_through && record.is_captured() =>
+            {
                 let call = self.operation(function, operation, record);
                 listener.captured(&call, &self.communicators);
+            }
+            Meaning::PeerCopy(operation) if went_through => {
+                let call = self.operation(function, operation, record);
+                listener.operation(&call, &self.communicators);
             }
             Meaning::GraphLaunch if record.result == SUCCESS => {
                 let holds = match (record.is_captured(), record.count) {
@@ -70,8 +74,6 @@ impl Reading {
                 };
                 listener.launched(holds, record.end, &self.communicators);
             }
-            // CUDA's codes are not NCCL's: none but success means that it was launched.
-            Meaning::GraphLaunch => listener.failed(function, record.result),
             Meaning::Operation(operation) if went_through => {
                 let call = self.operation(function, operation, record);
                 match record.group {
@@ -139,7 +141,7 @@ impl Reading {
             operation,
             communicator: self.communicators.find(record.communicator, record.start),
             elements: record.count,
-            path: Path::Nccl,
+            path: function.path(),
             datatype: Datatype::from_code(record.datatype),
             peer: (record.peer != NO_PEER).then_some(record.peer),
             launch: Launch::Eager,

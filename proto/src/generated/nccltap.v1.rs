@@ -475,12 +475,16 @@ impl Encoding {
 #[repr(i32)]
 pub enum LibraryKind {
     Unspecified = 0,
-    /// libnccl.so.
+    /// libnccl.so, or AMD's librccl.so.
     Nccl = 1,
     /// libcudart.so.
     CudaRuntime = 2,
     /// libcuda.so, the driver.
     CudaDriver = 3,
+    /// libccl.so, Intel's oneCCL.
+    Oneccl = 4,
+    /// libamdhip64.so, AMD's HIP.
+    Hip = 5,
 }
 impl LibraryKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -493,6 +497,8 @@ impl LibraryKind {
             Self::Nccl => "LIBRARY_KIND_NCCL",
             Self::CudaRuntime => "LIBRARY_KIND_CUDA_RUNTIME",
             Self::CudaDriver => "LIBRARY_KIND_CUDA_DRIVER",
+            Self::Oneccl => "LIBRARY_KIND_ONECCL",
+            Self::Hip => "LIBRARY_KIND_HIP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -502,6 +508,8 @@ impl LibraryKind {
             "LIBRARY_KIND_NCCL" => Some(Self::Nccl),
             "LIBRARY_KIND_CUDA_RUNTIME" => Some(Self::CudaRuntime),
             "LIBRARY_KIND_CUDA_DRIVER" => Some(Self::CudaDriver),
+            "LIBRARY_KIND_ONECCL" => Some(Self::Oneccl),
+            "LIBRARY_KIND_HIP" => Some(Self::Hip),
             _ => None,
         }
     }

@@ -29,7 +29,7 @@ pub use reader::{RingFile, RingFileError, RingView, text};
 pub const MAGIC: [u8; 8] = *b"NCCLTAP\x01";
 
 /// Version of this layout. A reader refuses any other.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// File names are `nccltap-PID-INSTANCE.ring`, with INSTANCE in hexadecimal.
 pub const FILE_PREFIX: &str = "nccltap-";
@@ -58,6 +58,8 @@ pub const fn first_copy(library: Library) -> usize {
         Library::Nccl => 0,
         Library::CudaRuntime => COPIES,
         Library::CudaDriver => 2 * COPIES,
+        Library::OneCcl => 3 * COPIES,
+        Library::Hip => 4 * COPIES,
     }
 }
 

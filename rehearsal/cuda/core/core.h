@@ -157,6 +157,15 @@ struct sim_kernel {
 SIM_API int sim_do_kernel(void *stream, const struct sim_kernel *kernel);
 SIM_API int sim_do_copy(void *stream, const struct sim_copy *copy);
 SIM_API int sim_do_fill(void *stream, const struct sim_fill *fill);
+
+/* ---- peer_copies.c: copies that name both devices. The account counts each, within one device too. */
+
+struct sim_peer_copy {
+  struct sim_copy bytes;
+  int from, to;
+};
+SIM_API int sim_peer_copy_now(const struct sim_peer_copy *copy);
+SIM_API int sim_do_peer_copy(void *stream, const struct sim_peer_copy *copy);
 SIM_API int sim_do_host(void *stream, void (*function)(void *), void *data);
 
 /* ---- graphs.c: graphs and their nodes. executables.c: what is made of them, and launches. */

@@ -65,7 +65,7 @@ struct node {
   enum sim_node_type type;
   struct graph *graph;
   const struct node *from; /* that this is a copy of, for comparison only: it may be gone */
-  struct effect *effect;   /* of a kernel that moves data between GPUs, or of an operation */
+  struct effect *effect;   /* of a kernel or a copy that moves data between GPUs, or of an operation */
   union {
     struct sim_copy copy;
     struct sim_fill fill;
@@ -119,5 +119,12 @@ struct sim_allocation *allocation_holding(const void *address);
 struct effect *kernel_effect(const struct sim_kernel *kernel);
 /* Counts an eager launch of such a kernel. */
 void kernel_launched(const struct sim_kernel *kernel);
+
+/* peer_copies.c: the effect of a copy between devices, beside the copy itself. */
+struct effect *peer_copy_effect(const struct sim_peer_copy *copy);
+/* Copies, and counts it. */
+void peer_copy_carried_out(const struct sim_peer_copy *copy);
+/* work.c: does what sim_do_peer_copy says, for devices that are there. */
+int do_peer_copy(void *stream, const struct sim_peer_copy *copy);
 
 #endif

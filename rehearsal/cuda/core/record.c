@@ -19,6 +19,7 @@ struct file {
 _Static_assert(sizeof(struct capture_row) <= ROW_BYTES, "a row outgrew its place");
 _Static_assert(sizeof(struct executable_row) <= ROW_BYTES, "a row outgrew its place");
 _Static_assert(sizeof(struct kernel_row) <= ROW_BYTES, "a row outgrew its place");
+_Static_assert(sizeof(struct peer_copy_row) <= ROW_BYTES, "a row outgrew its place");
 
 static struct file *current;
 static int tried;

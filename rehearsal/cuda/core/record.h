@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum row_kind { ROW_CAPTURE = 1, ROW_EXECUTABLE, ROW_PART, ROW_KERNEL };
+enum row_kind { ROW_CAPTURE = 1, ROW_EXECUTABLE, ROW_PART, ROW_KERNEL, ROW_PEER_COPY };
 enum { ROW_BYTES = 256, KERNEL_NAME_BYTES = 200 };
 
 /* A row is ready once its kind is set. */
@@ -45,6 +45,14 @@ struct kernel_row {
   uint64_t bytes; /* per launch; UINT64_MAX where it cannot be told */
   _Atomic uint64_t launched, captured, replayed;
   char name[KERNEL_NAME_BYTES];
+};
+
+/* Copies from one device to another, of one size. */
+struct peer_copy_row {
+  struct row_head head;
+  int32_t from, to;
+  uint64_t bytes;
+  _Atomic uint64_t carried_out, captured, replayed; /* at once; made part of graphs; by launches of those */
 };
 
 /* A new row, all zero. NULL where nothing is kept, or where the file is full, which it counts. */

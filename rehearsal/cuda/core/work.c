@@ -44,6 +44,19 @@ int sim_do_copy(void *stream, const struct sim_copy *copy) {
   return result;
 }
 
+int do_peer_copy(void *stream, const struct sim_peer_copy *copy) {
+  int result;
+  struct node *node = captured(stream, SIM_NODE_COPY, &result);
+  if (node) {
+    node->copy = copy->bytes;
+    node->effect = peer_copy_effect(copy);
+    unlock();
+  } else if (result == SIM_SUCCESS) {
+    peer_copy_carried_out(copy);
+  }
+  return result;
+}
+
 int sim_do_fill(void *stream, const struct sim_fill *fill) {
   int result;
   struct node *node = captured(stream, SIM_NODE_FILL, &result);

@@ -110,7 +110,7 @@ static char contexts[SIM_MAX_DEVICES];
 
 CUcontext context_of(int device) { return &contexts[device]; }
 
-static int device_of(CUcontext context) {
+int device_of(CUcontext context) {
   char *place = context;
   return place >= contexts && place < contexts + SIM_MAX_DEVICES ? (int)(place - contexts) : -1;
 }

@@ -28,5 +28,7 @@ void *graph_function(const char *name, int version, int per_thread);
 
 /* The context of a device: every device has one, its primary. */
 CUcontext context_of(int device);
+/* -1 for a handle that is none. */
+int device_of(CUcontext context);
 
 #endif

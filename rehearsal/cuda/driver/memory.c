@@ -107,6 +107,82 @@ EXPORT CUresult cuMemcpy(CUdeviceptr to, CUdeviceptr from, size_t bytes) {
   return cuMemcpyAsync(to, from, bytes, SIM_STREAM_DEFAULT);
 }
 
+/* ---- Copies that name both contexts. */
+
+static struct sim_peer_copy between(CUdeviceptr to, CUcontext to_context, CUdeviceptr from, CUcontext from_context,
+                                    size_t bytes) {
+  struct sim_copy line = {
+      .to = (void *)to, .from = (void *)from, .width = bytes, .height = 1, .kind = SIM_DEVICE_TO_DEVICE};
+  return (struct sim_peer_copy){line, device_of(from_context), device_of(to_context)};
+}
+
+EXPORT CUresult cuMemcpyPeer(CUdeviceptr to, CUcontext to_context, CUdeviceptr from, CUcontext from_context,
+                             size_t bytes) {
+  struct sim_peer_copy copy = between(to, to_context, from, from_context, bytes);
+  return sim_peer_copy_now(&copy);
+}
+
+EXPORT CUresult cuMemcpyPeer_ptds(CUdeviceptr to, CUcontext to_context, CUdeviceptr from, CUcontext from_context,
+                                  size_t bytes) {
+  return cuMemcpyPeer(to, to_context, from, from_context, bytes);
+}
+
+EXPORT CUresult cuMemcpyPeerAsync(CUdeviceptr to, CUcontext to_context, CUdeviceptr from, CUcontext from_context,
+                                  size_t bytes, CUstream stream) {
+  struct sim_peer_copy copy = between(to, to_context, from, from_context, bytes);
+  return sim_do_peer_copy(stream, &copy);
+}
+
+EXPORT CUresult cuMemcpyPeerAsync_ptsz(CUdeviceptr to, CUcontext to_context, CUdeviceptr from, CUcontext from_context,
+                                       size_t bytes, CUstream stream) {
+  return cuMemcpyPeerAsync(to, to_context, from, from_context, bytes, PER_THREAD(stream));
+}
+
+struct box_end { /* one end of a CUDA_MEMCPY3D_PEER */
+  size_t x, y, z, level;
+  unsigned memory;
+  void *host;
+  CUdeviceptr device;
+  void *array;
+  CUcontext context;
+  size_t pitch, height;
+};
+struct box { /* CUDA_MEMCPY3D_PEER */
+  struct box_end from, to;
+  size_t width, height, depth;
+};
+
+/* The same boxes as the runtime's: rows one after the other, of the memory of devices. */
+static CUresult of_box(const struct box *box, struct sim_peer_copy *copy) {
+  const struct box_end *from = &box->from, *to = &box->to;
+  int apart = box->depth > 1 && (from->height != box->height || to->height != box->height);
+  if (apart || from->array || to->array || from->host || to->host) return SIM_NOT_SUPPORTED;
+  *copy = between(to->device + (to->z * to->height + to->y) * to->pitch + to->x, to->context,
+                  from->device + (from->z * from->height + from->y) * from->pitch + from->x, from->context, box->width);
+  copy->bytes.to_pitch = to->pitch;
+  copy->bytes.from_pitch = from->pitch;
+  copy->bytes.height = box->height * box->depth;
+  return SIM_SUCCESS;
+}
+
+EXPORT CUresult cuMemcpy3DPeer(const struct box *box) {
+  struct sim_peer_copy copy;
+  CUresult result = of_box(box, &copy);
+  return result == SIM_SUCCESS ? sim_peer_copy_now(&copy) : result;
+}
+
+EXPORT CUresult cuMemcpy3DPeer_ptds(const struct box *box) { return cuMemcpy3DPeer(box); }
+
+EXPORT CUresult cuMemcpy3DPeerAsync(const struct box *box, CUstream stream) {
+  struct sim_peer_copy copy;
+  CUresult result = of_box(box, &copy);
+  return result == SIM_SUCCESS ? sim_do_peer_copy(stream, &copy) : result;
+}
+
+EXPORT CUresult cuMemcpy3DPeerAsync_ptsz(const struct box *box, CUstream stream) {
+  return cuMemcpy3DPeerAsync(box, PER_THREAD(stream));
+}
+
 static CUresult fill(CUdeviceptr to, unsigned value, int element_bytes, size_t count, CUstream stream) {
   struct sim_fill line = {.to = (void *)to, .value = value, .element_bytes = element_bytes, .width = count, .height = 1};
   return sim_do_fill(stream, &line);

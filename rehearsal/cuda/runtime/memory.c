@@ -120,15 +120,54 @@ EXPORT cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cud
   return note(error);
 }
 
+/* ---- Copies that name both devices. */
+
+static struct sim_peer_copy between(void *to, int to_device, const void *from, int from_device, size_t bytes) {
+  return (struct sim_peer_copy){line(to, from, bytes, cudaMemcpyDeviceToDevice), from_device, to_device};
+}
+
 EXPORT cudaError_t cudaMemcpyPeer(void *to, int to_device, const void *from, int from_device, size_t bytes) {
-  (void)to_device, (void)from_device;
-  return cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToDevice);
+  struct sim_peer_copy copy = between(to, to_device, from, from_device, bytes);
+  return note(sim_peer_copy_now(&copy));
 }
 
 EXPORT cudaError_t cudaMemcpyPeerAsync(void *to, int to_device, const void *from, int from_device, size_t bytes,
                                        cudaStream_t stream) {
-  (void)to_device, (void)from_device;
-  return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
+  struct sim_peer_copy copy = between(to, to_device, from, from_device, bytes);
+  return note(sim_do_peer_copy(stream, &copy));
+}
+
+static char *corner(const struct cudaPitchedPtr *of, const struct cudaPos *at) {
+  return (char *)of->ptr + (at->z * of->ysize + at->y) * of->pitch + at->x;
+}
+
+/* Of a box only whole rows, one after the other: slices that lie apart, and arrays, are not simulated. */
+static int box(const struct cudaMemcpy3DPeerParms *of, struct sim_peer_copy *copy) {
+  struct cudaExtent extent = of->extent;
+  int apart = extent.depth > 1 && (of->srcPtr.ysize != extent.height || of->dstPtr.ysize != extent.height);
+  if (apart || of->srcArray || of->dstArray) return SIM_NOT_SUPPORTED;
+  struct sim_copy bytes = {corner(&of->dstPtr, &of->dstPos), corner(&of->srcPtr, &of->srcPos), of->dstPtr.pitch,
+                           of->srcPtr.pitch, extent.width, extent.height * extent.depth, cudaMemcpyDeviceToDevice};
+  *copy = (struct sim_peer_copy){bytes, of->srcDevice, of->dstDevice};
+  return SIM_SUCCESS;
+}
+
+EXPORT cudaError_t cudaMemcpy3DPeer(const struct cudaMemcpy3DPeerParms *of) {
+  struct sim_peer_copy copy;
+  int error = box(of, &copy);
+  return note(error == SIM_SUCCESS ? sim_peer_copy_now(&copy) : error);
+}
+
+EXPORT cudaError_t cudaMemcpy3DPeer_ptds(const struct cudaMemcpy3DPeerParms *of) { return cudaMemcpy3DPeer(of); }
+
+EXPORT cudaError_t cudaMemcpy3DPeerAsync(const struct cudaMemcpy3DPeerParms *of, cudaStream_t stream) {
+  struct sim_peer_copy copy;
+  int error = box(of, &copy);
+  return note(error == SIM_SUCCESS ? sim_do_peer_copy(stream, &copy) : error);
+}
+
+EXPORT cudaError_t cudaMemcpy3DPeerAsync_ptsz(const struct cudaMemcpy3DPeerParms *of, cudaStream_t stream) {
+  return cudaMemcpy3DPeerAsync(of, PER_THREAD(stream));
 }
 
 EXPORT cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,

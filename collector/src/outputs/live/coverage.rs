@@ -27,7 +27,7 @@ pub(super) fn coverage(scene: &Scene<'_>) -> Coverage {
         marked_workers += u32::from(look.marked);
         if look.worker.is_engine {
             engine_workers += 1;
-            for ((phase, _), count) in traffic::by_phase(look) {
+            for (phase, count) in traffic::done(look).by_phase() {
                 serving += if phase == Phase::Startup { 0 } else { count };
                 unknown += if phase == Phase::Unknown { count } else { 0 };
             }

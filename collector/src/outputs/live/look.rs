@@ -224,6 +224,8 @@ fn library(facts: &v1::Library) -> Library {
         kind: match facts.kind() {
             v1::LibraryKind::CudaRuntime => nccltap_proto::Library::CudaRuntime,
             v1::LibraryKind::CudaDriver => nccltap_proto::Library::CudaDriver,
+            v1::LibraryKind::Oneccl => nccltap_proto::Library::OneCcl,
+            v1::LibraryKind::Hip => nccltap_proto::Library::Hip,
             v1::LibraryKind::Nccl | v1::LibraryKind::Unspecified => nccltap_proto::Library::Nccl,
         },
         path: facts.path.clone(),

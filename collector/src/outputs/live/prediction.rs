@@ -17,7 +17,7 @@ pub(super) fn prediction(scene: &Scene<'_>, expected: &Expected) -> Vec<Predicti
             let counts = look.steps.iter().filter(|(label, _)| label.phase == phase);
             counts.map(|(_, count)| count.steps).sum()
         };
-        for one in compared(place, &traffic::by_phase(look), steps, expected) {
+        for one in compared(place, &traffic::done(look), steps, expected) {
             let row = rows.entry((one.phase, one.operation)).or_insert_with(|| Prediction {
                 phase: one.phase.name().to_owned(),
                 op: one.operation.name().to_owned(),

@@ -6,6 +6,7 @@ use super::{Scene, Seen, order, saturated};
 use crate::groups::Role;
 use crate::ledger::Collective;
 use crate::ledger::bytes::bus_bytes;
+use crate::outputs::prometheus::prediction::Done;
 use crate::outputs::report::paths::PathRow;
 use crate::outputs::rows::Place;
 use crate::steps::Phase;
@@ -220,12 +221,12 @@ pub(super) fn by_path(
 }
 
 /// Operations of a process, by what they serve.
-pub(super) fn by_phase(look: &Look) -> BTreeMap<(Phase, Operation), u64> {
-    let mut all = BTreeMap::new();
+pub(super) fn done(look: &Look) -> Done {
+    let mut done = Done::default();
     for (flow, amount) in &look.flows {
         if let What::Operation(operation) = flow.what {
-            *all.entry((flow.phase, operation)).or_default() += amount.count;
+            done.add(flow.phase, operation, flow.path, amount.count);
         }
     }
-    all
+    done
 }

@@ -1,9 +1,11 @@
-//! What a named model gives NCCL in each engine step, to hold a running server against.
+//! What a named model sends in each engine step, to hold a running server against.
 //!
 //! The workload of a server is not known beforehand, so there is no schedule of it. What is known is the
 //! number of its steps, by phase, and what each step of a phase must do at each place of the layout. Where
-//! that depends on the step (the optional tensors of V0's metadata, all-reduces that go past NCCL when they
-//! are small) it is not compared.
+//! that depends on the step (the optional tensors of V0's metadata) it is not compared.
+//!
+//! An operation counts whichever way it takes. Where none of vLLM's custom all-reduce has been seen, what it is
+//! predicted to take is left out, since a tap that sees no kernels cannot see it.
 
 use crate::model::{Chunk, Deployment, Path, Phase, Place, Schedule, Step};
 use nccltap_proto::Operation;
@@ -15,8 +17,17 @@ type Position = (u32, u32);
 /// Operations per step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// How often, `None` where that depends on the step. What is not in it is never done.
-    per_step: BTreeMap<(Position, Phase, Operation), Option<u64>>,
+    /// What is not in it is never done.
+    per_step: BTreeMap<(Position, Phase, Operation), Counts<PerStep>>,
+}
+
+/// How often an operation is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts<T> {
+    /// In any way.
+    all: T,
+    /// By NCCL.
+    nccl: T,
 }
 
 /// What one step of a phase does with one kind of operation.
@@ -31,28 +42,44 @@ pub enum PerStep {
 impl Expected {
     /// What `deployment` does, one replica standing for all.
     pub fn new(deployment: &Deployment) -> Self {
-        let mut per_step: BTreeMap<_, Option<u64>> = BTreeMap::new();
+        let mut per_step = BTreeMap::new();
         for phase in [Phase::Prefill, Phase::Decode, Phase::Mixed] {
             let samples = samples(deployment, phase);
             let counts: Vec<_> = samples.iter().map(|step| of_one_step(deployment, step)).collect();
             for key in counts.iter().flat_map(BTreeMap::keys) {
-                let mut of_each = counts.iter().map(|of| of.get(key).copied().unwrap_or(0));
-                let first = of_each.next().unwrap_or(0);
-                let alike = of_each.all(|count| count == first).then_some(first);
+                let of_each = || counts.iter().map(|of| of.get(key).copied().unwrap_or_default());
                 let (position, operation) = *key;
+                let alike = Counts {
+                    all: PerStep::of(of_each().map(|counts| counts.all)),
+                    nccl: PerStep::of(of_each().map(|counts| counts.nccl)),
+                };
                 per_step.insert((position, phase, operation), alike);
             }
         }
         Self { per_step }
     }
 
-    /// What a rank at `position` does with `operation` in one step of `phase`.
-    pub fn per_step(&self, position: Position, phase: Phase, operation: Operation) -> PerStep {
+    /// What a rank at `position` does with `operation` in one step of `phase`, by NCCL alone or in any way.
+    pub fn per_step(
+        &self,
+        position: Position,
+        phase: Phase,
+        operation: Operation,
+        by_nccl_alone: bool,
+    ) -> PerStep {
         match self.per_step.get(&(position, phase, operation)) {
             None => PerStep::Exactly(0),
-            Some(None) => PerStep::Depends,
-            Some(Some(count)) => PerStep::Exactly(*count),
+            Some(counts) if by_nccl_alone => counts.nccl,
+            Some(counts) => counts.all,
         }
+    }
+}
+
+impl PerStep {
+    /// What is common to these steps.
+    fn of(mut counts: impl Iterator<Item = u64>) -> Self {
+        let first = counts.next().unwrap_or(0);
+        if counts.all(|count| count == first) { Self::Exactly(first) } else { Self::Depends }
     }
 }
 
@@ -96,18 +123,23 @@ fn samples(deployment: &Deployment, phase: Phase) -> Vec<Step> {
     }
 }
 
-/// How often each rank does what in a step. What goes past NCCL nobody sees.
-fn of_one_step(deployment: &Deployment, step: &Step) -> BTreeMap<(Position, Operation), u64> {
+/// How often each rank does what in a step.
+fn of_one_step(
+    deployment: &Deployment,
+    step: &Step,
+) -> BTreeMap<(Position, Operation), Counts<u64>> {
     let schedule = Schedule::of_steps(deployment, std::slice::from_ref(step));
     let layout = &deployment.layout;
     let places: BTreeMap<u32, Place> =
         layout.places().map(|place| (layout.rank(place), place)).collect();
-    let mut counts = BTreeMap::new();
+    let mut counts: BTreeMap<_, Counts<u64>> = BTreeMap::new();
     let served = schedule.calls().filter(|(_, call, _)| call.phase != Phase::Startup);
-    for (ranks, call, count) in served.filter(|(_, call, _)| call.path == Path::Nccl) {
+    for (ranks, call, count) in served {
         for place in ranks.list(layout).iter().filter_map(|rank| places.get(rank)) {
             let key = ((place.stage, place.tensor_rank), call.operation);
-            *counts.entry(key).or_default() += count;
+            let counts = counts.entry(key).or_default();
+            counts.all += count;
+            counts.nccl += if call.path == Path::Nccl { count } else { 0 };
         }
     }
     counts
@@ -132,11 +164,11 @@ mod tests {
         let expected = expected(2, 2, SHORT);
         for (position, count) in [((0, 0), 33), ((0, 1), 33), ((1, 0), 32), ((1, 1), 32)] {
             for phase in [Phase::Prefill, Phase::Decode] {
-                let all_reduces = expected.per_step(position, phase, Operation::AllReduce);
+                let all_reduces = expected.per_step(position, phase, Operation::AllReduce, false);
                 assert_eq!(all_reduces, PerStep::Exactly(count), "{position:?} {phase:?}");
             }
         }
-        let send = |position| expected.per_step(position, Phase::Decode, Operation::Send);
+        let send = |position| expected.per_step(position, Phase::Decode, Operation::Send, false);
         // Stage 0 sends two tensors on; the last stage gives its logits to the root.
         assert_eq!(send((0, 0)), PerStep::Exactly(2));
         assert_eq!(send((1, 1)), PerStep::Exactly(1));
@@ -148,23 +180,27 @@ mod tests {
     {
         let whole = expected(2, 1, SHORT);
         let cut = expected(2, 1, Settings { chunked_prefill: Some(true), ..SHORT });
-        let send = |of: &Expected| of.per_step((0, 1), Phase::Prefill, Operation::Send);
+        let send = |of: &Expected| of.per_step((0, 1), Phase::Prefill, Operation::Send, false);
         // Of a prompt that is cut, V0 gathers logits of no rows.
         assert_eq!((send(&whole), send(&cut)), (PerStep::Exactly(1), PerStep::Exactly(1)));
-        let broadcast = |phase| whole.per_step((0, 1), phase, Operation::Broadcast);
+        let broadcast = |phase| whole.per_step((0, 1), phase, Operation::Broadcast, false);
         assert_eq!(broadcast(Phase::Decode), PerStep::Exactly(9));
         // A prefix that the cache has brings block tables.
         assert_eq!(broadcast(Phase::Prefill), PerStep::Depends);
     }
 
     #[test]
-    fn what_may_go_past_nccl_is_not_compared() {
+    fn an_all_reduce_counts_whichever_way_it_takes_where_its_kernels_are_seen() {
         let custom = expected(2, 1, Settings { custom_all_reduce: true, ..SHORT });
-        let of = |phase| custom.per_step((0, 0), phase, Operation::AllReduce);
-        assert_eq!(
-            (of(Phase::Prefill), of(Phase::Decode)),
-            (PerStep::Depends, PerStep::Exactly(0))
-        );
+        let of = |phase, by_nccl_alone| {
+            custom.per_step((0, 0), phase, Operation::AllReduce, by_nccl_alone)
+        };
+        for phase in [Phase::Prefill, Phase::Decode] {
+            assert_eq!(of(phase, false), PerStep::Exactly(65), "{phase:?}");
+        }
+        // Large ones go by NCCL, so of a prefill it depends.
+        assert_eq!(of(Phase::Prefill, true), PerStep::Depends);
+        assert_eq!(of(Phase::Decode, true), PerStep::Exactly(0));
     }
 
     #[test]
@@ -172,10 +208,10 @@ mod tests {
         let v1 = Settings { engine: Engine::V1Release0_8, ..SHORT };
         let expected = expected(2, 1, v1);
         for phase in [Phase::Prefill, Phase::Decode, Phase::Mixed] {
-            let gathers = expected.per_step((0, 0), phase, Operation::AllGather);
+            let gathers = expected.per_step((0, 0), phase, Operation::AllGather, false);
             assert_eq!(gathers, PerStep::Exactly(1), "{phase:?}");
         }
-        let broadcast = expected.per_step((0, 0), Phase::Decode, Operation::Broadcast);
+        let broadcast = expected.per_step((0, 0), Phase::Decode, Operation::Broadcast, false);
         assert_eq!(broadcast, PerStep::Exactly(0));
     }
 }

@@ -26,9 +26,9 @@ labels! {
     HOST = "host", "host name";
     GROUP = "group", "names a communicator on all its ranks: 16 hexadecimal digits, empty when not known; `other` past the bound of series";
     RANK = "rank", "rank in that communicator, empty when not known; `other` past the bound of series";
-    OP = "op", "NCCL's name of the operation without prefix";
+    OP = "op", "NCCL's name of the operation without prefix, and `Copy`";
     PHASE = "phase", "`prefill`, `decode`, `mixed`, `startup` or `unknown`";
-    PATH = "path", "the way the data takes: `nccl`, or a kernel beside it: `custom_all_reduce`, `quick_reduce`, `symm_mem_multimem`, `symm_mem_one_shot`, `symm_mem_two_shot`, `flashinfer`, `flashinfer_fused`, `flashinfer_all_to_all`, `deepep_ht`, `deepep_ll`";
+    PATH = "path", "the way the data takes: `nccl`, `oneccl`, `peer_copy` for CUDA's copies that name both GPUs, or a kernel beside it: `custom_all_reduce`, `quick_reduce`, `symm_mem_multimem`, `symm_mem_one_shot`, `symm_mem_two_shot`, `flashinfer`, `flashinfer_fused`, `flashinfer_all_to_all`, `deepep_ht`, `deepep_ll`";
     LAUNCH = "launch", "`eager` or `graph`";
     RESULT = "result", "name of the `ncclResult_t`; `unwound` when the call was left by an exception or the end of its thread; `other`";
     FATE = "fate", "`seen`, or why the call is in no count: `before` (taken by an earlier collector) or `lost`";

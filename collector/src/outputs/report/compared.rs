@@ -176,7 +176,7 @@ fn cells(summary: &Summary, prediction: &Prediction) -> Vec<CellRow> {
         let phase = if unknown { "all" } else { phase };
         (phase_order(phase), phase.to_owned(), collective.to_owned())
     };
-    let sees_kernels = summary.operation_rows.iter().any(|row| row.path != Path::Nccl.name());
+    let sees_kernels = summary.operation_rows.iter().any(|row| row.is_of_kernels());
     let mut cells: BTreeMap<Key, CellRow> = BTreeMap::new();
     let new = |key: &Key| CellRow {
         phase: key.1.clone(),
@@ -199,7 +199,7 @@ fn cells(summary: &Summary, prediction: &Prediction) -> Vec<CellRow> {
         cell.predicted_count = cell.predicted_count.saturating_add(totals.operations);
         cell.predicted_bytes = cell.predicted_bytes.saturating_add(totals.message_bytes);
     }
-    for row in serving().filter(|row| is_sender(row)) {
+    for row in serving().filter(|row| is_sender(row) && !row.is_copy()) {
         let key = key(&row.phase, collective(row));
         let cell = cells.entry(key.clone()).or_insert_with(|| new(&key));
         cell.seen_count = cell.seen_count.saturating_add(row.count);

@@ -13,6 +13,8 @@
 //! | Send, PutSignal | to its peer |
 //! | Gather | to the root |
 //! | Scatter | the root to each other rank |
+//! | AlltoAllv | nobody: how much goes to whom is not known |
+//! | Copy | nobody: it names devices, and which worker has one is not known |
 //! | Recv | nothing: it counts where it is sent, and where that is not tapped, as from a rank not seen |
 
 use crate::ledger::bytes::{bus_bytes, message_bytes};
@@ -78,7 +80,8 @@ pub(in crate::outputs) fn sends(
         Operation::AlltoAll => (false, others().collect()),
         Operation::Gather if root => (true, Vec::new()),
         Operation::Scatter if root => (true, others().collect()),
-        Operation::Scatter | Operation::Recv => (true, Vec::new()),
+        Operation::AlltoAllv => (false, Vec::new()),
+        Operation::Scatter | Operation::Recv | Operation::Copy => (true, Vec::new()),
         Operation::Send | Operation::PutSignal | Operation::Gather => {
             (true, peer.map(|peer| (peer, message)).into_iter().collect())
         }

@@ -77,7 +77,7 @@ pub struct Row {
     /// the power of two up to which they reach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elements_up_to: Option<u64>,
-    /// Peer or root, as a rank of the communicator.
+    /// Peer or root, as a rank of the communicator. Of a copy, the device it goes to, as the process counts devices.
     pub peer: Option<i32>,
     /// Size of the group.
     pub ranks_in_group: Option<u32>,
@@ -91,6 +91,18 @@ pub struct Row {
     pub message_bytes: Option<u64>,
     /// Sum over `count` of what this rank sends through its link at best.
     pub bus_bytes: Option<u64>,
+}
+
+impl Row {
+    /// Whether kernels carried it out in place of NCCL.
+    pub fn is_of_kernels(&self) -> bool {
+        Path::named(&self.path).is_none_or(Path::is_of_kernels)
+    }
+
+    /// Whether it is a copy between GPUs.
+    pub fn is_copy(&self) -> bool {
+        Path::named(&self.path) == Some(Path::PeerCopy)
+    }
 }
 
 /// What a row counts: an operation, or a collective made of several.
