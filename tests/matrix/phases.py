@@ -50,8 +50,8 @@ class Case(NamedTuple):
 
     def found(self, plugin: bool) -> str:
         """The layout that is to be found."""
-        if self.engine == V20 and self.data > 1 and not self.experts and not plugin:
-            # Copies of a dense model say nothing to each other from 0.20 on: they look like as many servers.
+        if self.engine == V20 and self.data > 1 and not self.experts:
+            # 0.20 makes engines of their own of the copies of a dense model (`v1/engine/core.py`, `run_engine_core`).
             return "; ".join([layout(1, self.tensor, self.pipeline, False)] * self.data)
         # Experts of one copy sum up as any layer does, on the same ranks.
         return layout(self.data, self.tensor, self.pipeline, self.experts and (plugin or self.data > 1))
