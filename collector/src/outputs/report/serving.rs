@@ -239,6 +239,23 @@ mod tests {
     }
 
     #[test]
+    fn kv_caches_that_were_moved_are_told_by_who_moved_them_and_how() {
+        let text = include_str!("../../serving/recorded/kv-vllm-0.32.0.prom");
+        let requests = Requests::of_exposition(text).unwrap();
+        let serving = Serving::new(&requests, &KvTransfers::of_exposition(text));
+        let cells: Vec<_> = serving.kv_transfers.iter().map(KvRow::cells).collect();
+        assert_eq!(
+            cells,
+            [
+                ["mooncake", "load_get", "1", "4.00 MiB", "5.00 ms", "1", "0"],
+                ["mooncake", "save_exists", "1", "0 B", "1.00 ms", "0", "0"],
+                ["mooncake", "save_put", "1", "8.00 MiB", "20.00 ms", "0", "0"],
+                ["nixl", "", "2", "4.00 MiB", "20.00 ms", "1", "1"],
+            ]
+        );
+    }
+
+    #[test]
     fn the_layout_that_ran_has_what_it_took_below_what_it_should_take() {
         let times =
             |layout: &str| Times { layout: layout.to_owned(), ttft: 0.002, tpot: 1e-4, e2e: 2.0 };
