@@ -100,6 +100,36 @@ static void others(void) {
   for (int i = 0; i < 3; i++) unrelated(function);
 }
 
+/* One kernel of each further path: with a size among its arguments, or without. */
+static void rest(void) {
+  communicator('a', 8, 3);
+  size_t numel = 6144, bytes = 4096, rank = 3, world = 8, offset = 0;
+  void *null = NULL;
+  void *one_shot[] = {&null, &null, &null, &offset, &numel, &null, &rank, &world};
+  const void *function = kernel(SYMMETRIC("26one_shot_all_reduce_kernelIfLi16ELin1EEEvPPT_S2_S2_mmPPjmm"));
+  for (int i = 0; i < 5; i++) MUST(cudaLaunchKernel(function, one, one, one_shot, 0, stream) == cudaSuccess);
+  void *multimem[] = {&null, &null, &numel, &null, &rank, &world, &offset};
+  function = kernel(SYMMETRIC("31multimem_one_shot_reduce_kernelIN3c108BFloat16ELi8EEEvPT_S4_mPPjmml"));
+  for (int i = 0; i < 4; i++) MUST(cudaLaunchKernel(function, one, one, multimem, 0, stream) == cudaSuccess);
+  void *gather[] = {&null, &null, &bytes, &null, &rank, &world};
+  function = kernel(SYMMETRIC("26multimem_all_gather_kernelILi16EEEvPcS1_mPPjmm"));
+  for (int i = 0; i < 3; i++) MUST(cudaLaunchKernel(function, one, one, gather, 0, stream) == cudaSuccess);
+  struct { int ranks, rank, size, hidden; } fusion = {8, 3, 2048, 1024};
+  void *alone[] = {&fusion};
+  function = kernel("_ZN10flashinfer23trtllm_allreduce_fusion39allreduce_fusion_kernel_oneshot_lamport"
+                    "ILNS0_22AllReduceFusionPatternE0E6__halfLi8ELb1ELb0EEEvNS0_21AllReduceFusionParamsIT0_EE");
+  for (int i = 0; i < 7; i++) MUST(cudaLaunchKernel(function, one, one, alone, 0, stream) == cudaSuccess);
+  static const char *const silent[] = {
+      "_ZN11quickreduce27allreduce_prototype_twoshotINS_16AllReduceTwoshotI6__halfNS_7CodecFPIS2_Li8EEELb0EEES2_EEvPKT0_",
+      "_ZN12tensorrt_llm7kernels17moeAllToAllKernelILb0EEEvNS0_21FusedMoeCommKernelParamE",
+      "_ZN7deep_ep9intranode8dispatchILi8ELi768ELi8192EEEvP4int4PfS3_Pi",
+  };
+  for (size_t kind = 0; kind < sizeof silent / sizeof *silent; kind++) {
+    function = kernel(silent[kind]);
+    for (size_t i = 0; i <= kind; i++) unrelated(function);
+  }
+}
+
 /* CUDA 13: a program asks for the kernel behind its function first, and launches that. */
 static void newer(void) {
   communicator('a', 2, 0);
@@ -171,7 +201,7 @@ static void overlooked(void) {
 
 int main(int argc, char **argv) {
   static const struct { const char *name; void (*run)(void); } corners[] = {
-      {"eager", eager}, {"graphs", graphs}, {"others", others}, {"newer", newer}, {"driver", driver}, {"alone", alone},
+      {"eager", eager}, {"graphs", graphs}, {"others", others}, {"rest", rest}, {"newer", newer}, {"driver", driver}, {"alone", alone},
       {"witness", witness}, {"overlooked", overlooked},
   };
   MUST(argc > 1);

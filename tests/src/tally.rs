@@ -208,13 +208,19 @@ fn asked(process: &Process, row: &Row) -> Option<Call> {
 
 /// Parts of the names of kernels that move data between GPUs, with the path of each and what it does: written down
 /// here once more, by hand, so that a mistake in the tap's own list shows.
-pub const KERNELS: [(&str, &str, &str); 6] = [
+pub const KERNELS: [(&str, &str, &str); 12] = [
     ("cross_device_reduce_", "custom_all_reduce", "AllReduce"),
+    ("allreduce_prototype", "quick_reduce", "AllReduce"),
     ("multimem_all_reduce_kernel", "symm_mem_multimem", "AllReduce"),
+    ("multimem_one_shot_reduce_kernel", "symm_mem_multimem", "AllReduce"),
+    ("multimem_all_gather_kernel", "symm_mem_multimem", "AllGather"),
     ("two_shot_all_reduce_kernel", "symm_mem_two_shot", "AllReduce"),
     ("one_shot_all_reduce_kernel", "symm_mem_one_shot", "AllReduce"),
+    ("AllReduceFusionPatternE0", "flashinfer", "AllReduce"),
     ("allreduce_fusion_kernel", "flashinfer_fused", "AllReduce"),
+    ("moeAllToAllKernel", "flashinfer_all_to_all", "AlltoAll"),
     ("deep_ep11internode_ll", "deepep_ll", "AlltoAll"),
+    ("deep_ep9intranode", "deepep_ht", "AlltoAll"),
 ];
 
 /// What a kernel carries out.
@@ -225,6 +231,7 @@ fn carried_out(pid: u32, kernel: &Kernel, launch: &str) -> Option<Call> {
         ("BFloat16", "bfloat16", 2),
         ("__half", "float16", 2),
         ("IfL", "float32", 4),
+        ("multimem_all_gather_kernel", "uint8", 1),
     ];
     let dtype = types.iter().find(|(part, ..)| kernel.name.contains(part));
     Some(Call {

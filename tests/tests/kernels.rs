@@ -73,6 +73,26 @@ fn other_kernels_are_counted_with_bytes_where_their_arguments_are_known() {
 }
 
 #[test]
+fn every_path_that_no_engine_of_the_rehearsals_takes_is_counted() {
+    let (ledger, _, _, collector) = played("rest", 12);
+    for (path, count) in [
+        ("symm_mem_one_shot", 5),
+        ("symm_mem_multimem", 4 + 3),
+        ("flashinfer", 7),
+        ("quick_reduce", 1),
+        ("flashinfer_all_to_all", 2),
+        ("deepep_ht", 3),
+    ] {
+        assert_eq!(ledger.of_path(path), count, "{path}");
+    }
+    for row in collector.report_rows() {
+        let path = row["path"].as_str();
+        let silent = matches!(path, Some("quick_reduce" | "flashinfer_all_to_all" | "deepep_ht"));
+        assert_eq!(row["message_bytes"].is_null(), silent, "{row}");
+    }
+}
+
+#[test]
 fn a_program_of_cuda_13_launches_a_kernel_that_it_has_asked_for() {
     let (ledger, process, ..) = played("newer", 13);
     assert_eq!(ledger.of_path("custom_all_reduce"), 11);

@@ -17,7 +17,9 @@ static int ends_with(const char *name, const char *end) {
   return length >= tail && strcmp(name + length - tail, end) == 0;
 }
 
-static uint64_t element_bytes(const char *name) { return strstr(name, "float16") || strstr(name, "Float16") ? 2 : 4; }
+static uint64_t element_bytes(const char *name) {
+  return strstr(name, "float16") || strstr(name, "Float16") || strstr(name, "__half") ? 2 : 4;
+}
 
 /* PyTorch's symmetric memory: a size_t among the arguments, in elements. */
 static uint64_t elements_at(int index, const char *name, void **arguments) {
@@ -28,6 +30,18 @@ static uint64_t multimem_bytes(const char *name, void **arguments) { return elem
 
 static uint64_t two_shot_bytes(const char *name, void **arguments) {
   return elements_at(ends_with(name, "PPT_mmPPjmm") ? 2 : 3, name, arguments);
+}
+
+static uint64_t multimem_one_shot_bytes(const char *name, void **arguments) { return elements_at(2, name, arguments); }
+
+static uint64_t one_shot_bytes(const char *name, void **arguments) {
+  /* With a copy of what is put in among the parameters, or without. */
+  return elements_at(ends_with(name, "_mmPPjmm") && strstr(name, "PPT_S2_S2_mm") ? 4 : 3, name, arguments);
+}
+
+static uint64_t multimem_all_gather_bytes(const char *name, void **arguments) {
+  (void)name;
+  return arguments ? *(const uint64_t *)arguments[2] : UINT64_MAX;
 }
 
 /* FlashInfer: a structure that begins with nranks, rank, size. */
@@ -42,15 +56,17 @@ static const struct {
     {"cross_device_reduce", cross_device_reduce_bytes}, /* vLLM's and SGLang's custom all-reduce */
     {"quickreduce", NULL},                              /* vLLM's quick all-reduce */
     {"allreduce_prototype", NULL},
-    {"one_shot_all_reduce", NULL},                      /* torch's symmetric memory */
+    {"multimem_one_shot", multimem_one_shot_bytes},     /* torch's symmetric memory */
+    {"one_shot_all_reduce_norm", NULL},                 /* TensorRT-LLM's older ones */
+    {"one_shot_all_reduce", one_shot_bytes},
     {"two_shot_all_reduce", two_shot_bytes},
     {"multimem_all_reduce", multimem_bytes},
-    {"multimem_one_shot", NULL},
-    {"multimem_all_gather", NULL},
+    {"multimem_all_gather", multimem_all_gather_bytes},
     {"allreduce_fusion_kernel", fusion_bytes},          /* FlashInfer and TensorRT-LLM */
     {"oneshotAllreduce", NULL},
     {"twoshotAllreduce", NULL},
     {"moereduce_allreduce", NULL},
+    {"moeAllToAll", NULL},
     {"nvshmem", NULL},                                  /* NVSHMEM's own */
     {"deep_ep", NULL},                                  /* DeepEP's dispatch and combine */
 };
