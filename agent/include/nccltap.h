@@ -104,7 +104,8 @@ __attribute__((weak)) void nccltap_place(const nccltap_coordinates *at);
 
 /* What the engine's all-reduces were given to since the last time: `number` choices, one after the other. The collector holds
  * them against what the tap saw by that time, calls and bytes of each backend, and says where they differ. All calls that the process
- * makes of a backend must be said, each after it was made, by whatever thread; a step's all-reduces at once, at its end, is often enough. */
+ * makes of a backend must be said, each after it was made, by whatever thread; a step's all-reduces at once, at its end, is often enough.
+ * With 0 choices: calls since the last time are not spoken of, and are held against nothing. So an engine can speak of some steps only. */
 __attribute__((weak)) void nccltap_chosen(const nccltap_choice *choices, uint32_t number);
 #endif
 

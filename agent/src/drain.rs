@@ -1,7 +1,7 @@
 //! The drain thread: takes what the rings hold and what is known, and makes reports of it.
 //!
 //! It is the only thread of ours in the host: named, with all signals blocked, so that the host's
-//! signals go to the host's threads. It sleeps between 1 and 20 milliseconds; polling without sleep
+//! signals go to the host's threads. It sleeps between 1 and 20 milliseconds (`pace.rs`); polling without sleep
 //! would cost the calling threads four times as much, since ring headers would travel between cores.
 #![allow(unsafe_code)]
 
@@ -76,6 +76,16 @@ impl Exit {
     pub(crate) fn done(&self) {
         self.done.store(true, Release);
     }
+}
+
+/// What a look at the rings has brought.
+pub(crate) struct Look {
+    /// What is to be sent, when there is news or a heartbeat is due.
+    pub(crate) report: Option<v1::Report>,
+    /// Whether more is waiting.
+    pub(crate) more: bool,
+    /// Which share of the fullest ring is in this report.
+    pub(crate) filled: f64,
 }
 
 /// Starts the drain thread. False when it cannot be started.
@@ -252,20 +262,24 @@ impl Drain {
         anchor.into()
     }
 
-    /// A report, when there is news or a heartbeat is due; and whether more is waiting.
-    pub(crate) fn report(&mut self) -> Option<(v1::Report, bool)> {
+    /// Looks at the rings, and at what has changed.
+    pub(crate) fn look(&mut self) -> Look {
         // A long backlog of manifests goes first, so that no report is too large.
         let manifests = self.manifests(REPORT_OPERATIONS);
         if self.manifests < self.agent.file.manifests() {
-            return Some((self.complete(Vec::new(), manifests), true));
+            let report = Some(self.complete(Vec::new(), manifests));
+            return Look { report, more: true, filled: 0.0 };
         }
         // Heads next: whatever was recorded up to here belongs to a communicator, and is a launch of a
         // manifest, that stands in the file by now, and so in this report.
         let mut room = REPORT_RECORDS;
         let mut batches = Vec::new();
-        let mut more = false;
+        let (mut more, mut filled) = (false, 0.0_f64);
         for (index, ring) in self.agent.file.rings() {
-            more |= self.take(index, ring.reader(), &mut room, &mut batches);
+            let (reader, before) = (ring.reader(), room);
+            let capacity = reader.capacity().max(1);
+            more |= self.take(index, reader, &mut room, &mut batches);
+            filled = filled.max((before - room) as f64 / capacity as f64);
         }
         let mut manifests = manifests;
         manifests.extend(self.manifests(usize::MAX));
@@ -273,10 +287,9 @@ impl Drain {
         let changed = self.communicators_at != Some(self.agent.communicators.changes())
             || self.libraries_at != Some(libraries::changes());
         let nothing = batches.is_empty() && manifests.is_empty();
-        if nothing && !due && !changed && self.totals() == self.last_totals {
-            return None;
-        }
-        Some((self.complete(batches, manifests), more))
+        let silent = nothing && !due && !changed && self.totals() == self.last_totals;
+        let report = (!silent).then(|| self.complete(batches, manifests));
+        Look { report, more, filled }
     }
 
     /// The last word: every counter, and no records.

@@ -53,6 +53,7 @@ mod leftovers;
 mod life;
 mod mapping;
 mod marks;
+mod pace;
 mod record;
 mod resolve;
 mod ring;

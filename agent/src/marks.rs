@@ -171,7 +171,8 @@ unsafe extern "C" fn nccltap_place(at: *const CCoordinates) {
     }
 }
 
-/// Says what all-reduces were given to since the last time. An element is as long as the first one says.
+/// Says what all-reduces were given to since the last time, or with none that this is not spoken of. An element is as
+/// long as the first one says.
 ///
 /// # Safety
 /// `choices` is null, or points to `number` elements, each as long as the field `size` of the first says.
@@ -189,11 +190,12 @@ unsafe extern "C" fn nccltap_chosen(choices: *const CChoice, number: u32) {
 /// # Safety
 /// As for [`nccltap_chosen`].
 unsafe fn each_choice(choices: *const CChoice, number: u32, mut tell: impl FnMut(Choice)) {
+    if number == 0 {
+        return tell(Choice::NOT_SPOKEN_OF);
+    }
     // SAFETY: the caller's promise holds for the first element.
-    let length = match unsafe { read_sized(choices) } {
-        Some(first) if number > 0 => first.size as usize,
-        _ => return,
-    };
+    let Some(first) = (unsafe { read_sized(choices) }) else { return };
+    let length = first.size as usize;
     for index in 0..number {
         // SAFETY: the caller's promise holds for each of them.
         let read = unsafe { read_sized(choices.byte_add(index as usize * length)) };
@@ -270,7 +272,12 @@ mod tests {
         let one = CChoice { size: 24, backend: 2, message_bytes: 8192, calls: 65 };
         let both = [one, CChoice { backend: 1, message_bytes: 4, calls: 1, ..one }];
         assert_eq!(choices(both.as_ptr(), 2), [(2, 65, 8192, true), (1, 1, 4, false)]);
-        assert_eq!(choices(both.as_ptr(), 0), []);
+        assert_eq!(
+            choices(both.as_ptr(), 0),
+            [(0, 0, 0, false)],
+            "nothing is said of what was done"
+        );
+        assert_eq!(choices(std::ptr::null(), 0), [(0, 0, 0, false)]);
         assert_eq!(choices(std::ptr::null(), 2), []);
     }
 

@@ -173,6 +173,11 @@ impl<'a> Reader<'a> {
         self.shared.head.load(Ordering::Acquire)
     }
 
+    /// Records that it holds.
+    pub(crate) fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Position of the first record that is still needed.
     pub(crate) fn tail(&self) -> u64 {
         self.shared.tail.load(Ordering::Relaxed)

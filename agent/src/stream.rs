@@ -1,9 +1,10 @@
 //! The stream to the collector: connect, say Hello, report, reconnect.
 
 use crate::descriptors;
-use crate::drain::{self, Drain};
+use crate::drain::{self, Drain, Look};
 use crate::faults::{self, Fault};
 use crate::life::Agent;
+use crate::pace;
 use crate::uplink::{self, Received, Uplink};
 use nccltap_proto::address::Address;
 use nccltap_proto::uplink::Outcome;
@@ -14,10 +15,6 @@ use nccltap_proto::v1::{AgentMessage, CollectorMessage};
 use prost::Message;
 use std::time::{Duration, Instant};
 
-/// Time between looks at the rings, while there is traffic.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-/// The same, while there is none. A ring must hold what a thread records in this time.
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// Longest wait for a connection, and for the collector's Welcome.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// First wait before a new attempt; it doubles up to the longest.
@@ -143,7 +140,7 @@ fn stream(agent: &'static Agent, drain: &mut Drain, uplink: &mut Uplink) -> Ende
         }
     }
 
-    let mut pause = SHORTEST_PAUSE;
+    let mut looked = Instant::now();
     loop {
         if !descriptors::are_intact() {
             faults::count(Fault::DescriptorsClosed);
@@ -153,15 +150,17 @@ fn stream(agent: &'static Agent, drain: &mut Drain, uplink: &mut Uplink) -> Ende
         if ending && drain.is_drained() {
             return say_goodbye(drain, uplink);
         }
-        // A report is made only when there is room for it, so that none waits outside the rings.
+        // A look is taken only when there is room for its report, so that none waits outside the rings.
+        let mut pause = pace::SHORTEST;
         if uplink.has_room() {
-            match drain.report() {
-                Some((report, more)) => {
-                    let busy = more || !report.batches.is_empty();
-                    uplink.send(&encoded(ToCollector::Report(report)));
-                    pause = if busy { SHORTEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
-                }
-                None => pause = (pause * 2).min(LONGEST_PAUSE),
+            let Look { report, more, filled } = drain.look();
+            let since = std::mem::replace(&mut looked, Instant::now()).elapsed();
+            if let Some(report) = report {
+                uplink.send(&encoded(ToCollector::Report(report)));
+            }
+            // A process that is ending waits for the collector's last acknowledgement.
+            if !more && !ending {
+                pause = pace::pause(since, filled);
             }
         }
         let until = Instant::now() + pause;
@@ -185,7 +184,7 @@ fn stream(agent: &'static Agent, drain: &mut Drain, uplink: &mut Uplink) -> Ende
 fn say_goodbye(drain: &mut Drain, uplink: &mut Uplink) -> Ended {
     let is_over = |received: Received<'_>| matches!(received, Received::Ended | Received::Broken);
     while !uplink.has_room() {
-        if is_over(uplink.receive(SHORTEST_PAUSE)) {
+        if is_over(uplink.receive(pace::SHORTEST)) {
             return Ended::Unfinished;
         }
     }
@@ -193,7 +192,7 @@ fn say_goodbye(drain: &mut Drain, uplink: &mut Uplink) -> Ended {
         return Ended::Unfinished;
     }
     uplink.finish();
-    while !is_over(uplink.receive(LONGEST_PAUSE)) {}
+    while !is_over(uplink.receive(pace::LONGEST)) {}
     Ended::InGoodOrder
 }
 

@@ -6,7 +6,8 @@
 //! was captured, and how often it was launched the tap knows better than any engine.
 //!
 //! An engine speaks now and then, of what it did until then. What was seen is held against that as it stood when the
-//! engine spoke last, so that what it has not spoken of yet is no difference.
+//! engine spoke last, so that what it has not spoken of yet is no difference. It may speak of some steps only: what was seen
+//! in the others is held against nothing.
 
 use crate::ledger::bytes::message_bytes;
 use crate::timeline::{Communicators, OperationCall};
@@ -99,6 +100,10 @@ impl Backends {
 
     /// The engine speaks.
     pub(crate) fn said(&mut self, choice: &Choice) {
+        if *choice == Choice::NOT_SPOKEN_OF {
+            self.seen = self.seen_when_said;
+            return;
+        }
         let Choice { backend, calls, message_bytes, more_follow } = *choice;
         let bytes = calls.saturating_mul(message_bytes);
         match Backend::from_id(backend).and_then(|backend| at(&mut self.said, backend)) {
@@ -217,6 +222,23 @@ mod tests {
             testimony(Backend::Custom, (1, Some(16)), (2, Some(32))),
         ];
         assert_eq!(differing, expected);
+    }
+
+    #[test]
+    fn what_the_engine_does_not_speak_of_is_held_against_nothing() {
+        let (mut backends, communicators) = (Backends::default(), communicators());
+        let custom = call(Path::CustomAllReduce, PYNCCL, 8);
+        for spoken_of in [true, false, false, true, false] {
+            if spoken_of {
+                backends.said(&Choice::NOT_SPOKEN_OF);
+            }
+            backends.call(&custom, &communicators);
+            if spoken_of {
+                backends.said(&choice(Backend::Custom, 1, 16));
+            }
+        }
+        let expected = testimony(Backend::Custom, (2, Some(32)), (2, Some(32)));
+        assert_eq!(told(&backends), [expected]);
     }
 
     #[test]

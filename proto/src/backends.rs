@@ -1,6 +1,6 @@
 //! All-reduce backends: what an engine may give an all-reduce to, and by which paths the tap sees what it does.
 
-use crate::kernels::Path;
+use crate::Path;
 
 /// What an engine gives an all-reduce to, by vLLM's words. `agent/include/nccltap.h` has the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -15,7 +15,7 @@
 //! Numbers are part of the wire contract: a new row takes the next free number, and a number is
 //! never given to another function.
 
-use crate::kernels::Path;
+use crate::Path;
 
 /// Calls `$use_rows!` with all rows of the table.
 ///

@@ -20,6 +20,7 @@ pub mod faults;
 pub mod functions;
 pub mod kernels;
 pub mod marks;
+mod path;
 pub mod record;
 pub mod ringfile;
 pub mod uplink;
@@ -34,8 +35,9 @@ pub mod v1;
 pub use backends::Backend;
 pub use datatype::Datatype;
 pub use functions::{Function, Library, Meaning, Operation};
-pub use kernels::{Kernel, Path};
+pub use kernels::Kernel;
 pub use marks::{Choice, Mark, MarkKind, MarkedPlace, MarkedStep, RankOf};
+pub use path::Path;
 pub use record::{RECORD_SIZE, Record};
 
 /// Version of the contract. Raised when an older peer would misread a newer one.

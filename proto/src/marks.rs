@@ -177,6 +177,12 @@ pub struct Choice {
     pub more_follow: bool,
 }
 
+impl Choice {
+    /// All-reduces since the last time are not spoken of.
+    pub const NOT_SPOKEN_OF: Self =
+        Self { backend: 0, calls: 0, message_bytes: 0, more_follow: false };
+}
+
 /// One mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {

@@ -3,9 +3,12 @@
 
 usage: decode_step.py NCCLTAP [ENGINE] [ROUNDS]      NCCLTAP: the command, with its libraries beside it
 
-Each round runs the engine twice, once with the tap and once with NCCLTAP_OFF=1, in turns, so that other work on the machine
-is alike for both. One request, TP=2, CUDA graphs, 1000 tokens. Prints the median time between two tokens of each run, and of both kinds
-the median over rounds with the lowest and the highest.
+Each round runs the engine twice at once, one of them with NCCLTAP_OFF=1, each with everything that belongs to it on a processor of its own;
+the next round exchanges the processors. So whatever else slows the machine down slows both, and a step takes what all of the engine's
+processes take for it together, with the tap's thread and the collector. One request, TP=2, CUDA graphs, 1500 tokens. Prints the median
+time between two tokens of both and their ratio, and at the end the median of the ratios with the lowest and the highest.
+
+With "off" in place of ROUNDS' last letter, e.g. `6off`, the tap is off in both: what is printed then is the noise of the method.
 """
 
 import json
@@ -15,37 +18,52 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import List, Tuple
 
 OFFLINE = Path(__file__).resolve().parent.parent / "matrix" / "offline.py"
 
 
-def median_step(nccltap: str, engine: str, off: bool) -> float:
-    """The median time between two tokens, in microseconds."""
-    with tempfile.TemporaryDirectory() as folder:
-        times = Path(folder) / "times"
-        command = [nccltap, "rehearse", "--quiet", "--engine", engine, "--model-config", "tiny-llama", "--"]
-        command += ["python", OFFLINE, "{model}", "2", "1", "--graphs"]
-        command += ["--requests", "1", "--prompt", "16", "--output", "1000", "--times", times]
-        environment = dict(os.environ, NCCLTAP_OFF=str(int(off)))
-        run = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if run.returncode != 0 or not times.exists():
-            sys.exit(f"the engine ended with {run.returncode}:\n{run.stderr[-2000:]}")
-        return 1e6 * statistics.median(json.loads(times.read_text().splitlines()[0]))
+def start(nccltap: str, engine: str, folder: Path, name: str, off: bool, processor: int) -> "subprocess.Popen[str]":
+    command = [nccltap, "rehearse", "--quiet", "--engine", engine, "--model-config", "tiny-llama", "--"]
+    command += ["python", OFFLINE, "{model}", "2", "1", "--graphs", "--requests", "1", "--prompt", "16", "--output", "1500"]
+    command += ["--times", folder / name, "--together", folder / "together"]
+    environment = dict(os.environ, NCCLTAP_OFF=str(int(off)))
+    pin = ["taskset", "--cpu-list", str(processor)]
+    return subprocess.Popen(pin + command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def both(nccltap: str, engine: str, offs: Tuple[bool, bool], processors: List[int]) -> List[float]:
+    """The median time between two tokens of both runs, in microseconds."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "together").mkdir()
+        runs = [
+            start(nccltap, engine, folder, str(number), off, processor)
+            for number, (off, processor) in enumerate(zip(offs, processors))
+        ]
+        for run in runs:
+            said, _ = run.communicate()
+            if run.returncode != 0:
+                for other in runs:
+                    other.kill()
+                sys.exit(f"the engine ended with {run.returncode}:\n{said[-2000:]}")
+        read = [json.loads((folder / str(number)).read_text()) for number in range(2)]
+    return [1e6 * statistics.median(times) for times in read]
 
 
 def main() -> None:
     if not 2 <= len(sys.argv) <= 4:
         sys.exit(__doc__)
-    defaults = ["vllm==0.20.0", "3"]
+    defaults = ["vllm==0.20.0", "6"]
     nccltap, engine, rounds = sys.argv[1:] + defaults[len(sys.argv) - 2 :]
-    with_tap, without = [], []
-    for number in range(int(rounds)):
-        for off, steps in ((False, with_tap), (True, without)) if number % 2 == 0 else ((True, without), (False, with_tap)):
-            steps.append(median_step(nccltap, engine, off))
-            print(f"{'without' if off else 'with   '} {steps[-1]:8.1f} us per step", flush=True)
-    for name, steps in (("with the tap", with_tap), ("without it", without)):
-        print(f"{name}: {statistics.median(steps):.1f} us per step ({min(steps):.1f} to {max(steps):.1f})")
-    print(f"ratio {statistics.median(with_tap) / statistics.median(without):.4f}")
+    first, second = sorted(os.sched_getaffinity(0))[:2]
+    ratios = []
+    for number in range(int(rounds.removesuffix("off"))):
+        processors = [first, second] if number % 2 == 0 else [second, first]
+        with_tap, without = both(nccltap, engine, (rounds.endswith("off"), True), processors)
+        ratios.append(with_tap / without)
+        print(f"with the tap {with_tap:.1f} us per step, without {without:.1f}, ratio {ratios[-1]:.4f}", flush=True)
+    print(f"median of the ratios {statistics.median(ratios):.4f} ({min(ratios):.4f} to {max(ratios):.4f})")
 
 
 if __name__ == "__main__":

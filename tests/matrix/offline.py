@@ -3,6 +3,7 @@
 
 usage: offline.py MODEL_FOLDER TENSOR_PARALLEL PIPELINE_PARALLEL [--data N] [--requests N] [--chunked TOKENS] [--seed N] [--graphs]
        [--experts] [--speculative JSON] [--compilation JSON] [--prompt N] [--output N] [--concurrency N] [--times FILE]
+       [--together FOLDER]
 """
 
 import argparse
@@ -13,6 +14,7 @@ import os
 import random
 import sys
 import time
+from pathlib import Path
 
 
 def main() -> None:
@@ -31,6 +33,7 @@ def main() -> None:
     parser.add_argument("--speculative", type=json.loads, help="speculative decoding, as vLLM's --speculative-config takes it")
     parser.add_argument("--compilation", type=json.loads, help="as vLLM's --compilation-config takes it")
     parser.add_argument("--times", help="a file for the seconds between the tokens of each request, one array per line")
+    parser.add_argument("--together", type=Path, help="no request before two runs that share this folder are ready for theirs")
     parser.add_argument("--experts", action="store_true", help="expert parallelism")
     arguments = parser.parse_args()
 
@@ -79,6 +82,10 @@ def main() -> None:
     async def run() -> int:
         engine = Engine.from_engine_args(engine_arguments)
         places = asyncio.Semaphore(arguments.concurrency)
+        if arguments.together:
+            (arguments.together / str(os.getpid())).touch()
+            while len(list(arguments.together.iterdir())) < 2:
+                await asyncio.sleep(0.1)
 
         async def one(number: int, prompt: list[int], output: int, delay: float) -> int:
             await asyncio.sleep(delay)

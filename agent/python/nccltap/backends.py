@@ -1,18 +1,21 @@
-"""What vLLM gives its all-reduces to, said at the end of each step: a second witness beside the tap.
+"""What vLLM gives its all-reduces to, said at the end of a step: a second witness beside the tap.
 
 vLLM chooses for each all-reduce by its size: NCCL, its own kernel, FlashInfer and others. The choice is made in Python, below
 `torch.ops.vllm.all_reduce`, which is opaque to torch.compile. So the hooks stand there, one on the function by which each backend
 is called at last: Dynamo never sees them. A call that is captured into a CUDA graph comes by once, and launches of the graph not at all;
 the tap counts both, and the collector compares calls with calls.
 
+Runs at start-up, in which graphs are captured, are listened to, and so are the first steps that serve requests; after them one of so
+many. In the others the engine's own functions stand in their places, and cost what they cost without us.
+
 Held against the sources of vLLM 0.8.5.post1, 0.11.0, 0.20.0 and 0.32.0.
 """
 
 from collections import Counter, deque
-from typing import Any, Callable, Deque, Dict, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
 from nccltap import marks
-from nccltap.hooks import Marker
+from nccltap.hooks import Marker, Replaced
 from nccltap.imports import when_imported
 
 _COMMUNICATORS = "vllm.distributed.device_communicators."
@@ -39,11 +42,18 @@ FLASHINFER = (
 #: captures its graphs.
 LONGEST = 1 << 16
 
+#: Flags of runs at start-up.
+STARTS = marks.WARM_UP | marks.CAPTURE | marks.PROFILE
+
+#: Steps that are listened to before it is one of so many only.
+FIRST = 64
+#: One of so many. A prime: engines that call the worker twice for each step are not heard by one of the two alone.
+ONE_OF = 17
+
 
 def watch(marker: Marker) -> None:
-    """Hooks the backends as they are imported. What they did is said at the end of each step."""
-    witness = Witness(marker)
-    marker.speak = witness.speak
+    """Hooks the backends as they are imported. What they did is said at the end of a step."""
+    marker.witness = witness = Witness(marker)
     for module, *row in BACKENDS:
         when_imported(module, lambda module, row=row: witness.hook(module, *row))
     when_imported("flashinfer.comm", witness.hook_flashinfer)
@@ -56,11 +66,32 @@ class Witness:
         self._marker = marker
         #: Message bytes of each call, by backend. Threads append to it, one of them takes out.
         self._calls: Dict[int, Deque[int]] = {}
+        self._replaced: List[Replaced] = []
+        self._steps = 0
+        self._listens = True
         self._silent = False
 
-    def speak(self) -> None:
+    def begin(self, step: Optional[marks.Step]) -> None:
+        """A step begins. Decides whether it is listened to."""
+        listens = self._steps < FIRST or self._steps % ONE_OF == 0
+        if step is not None and step.flags & STARTS:
+            listens = True
+        else:
+            self._steps += 1
+        if listens == self._listens or self._silent:
+            return
+        try:
+            self._listens = listens
+            if listens:
+                self._listen()
+            else:
+                self._rest()
+        except Exception as error:  # noqa: BLE001
+            self._cannot(f"{type(error).__name__}: {error}")
+
+    def end(self) -> None:
         """Says what was done since the last time."""
-        if self._silent:
+        if self._silent or not self._listens:
             return
         try:
             said: Dict[Tuple[int, int], int] = {}
@@ -71,6 +102,18 @@ class Witness:
                 self._marker.marks.chosen(said)
         except Exception as error:  # noqa: BLE001
             self._cannot(f"{type(error).__name__}: {error}")
+
+    def _listen(self) -> None:
+        for replaced in self._replaced:
+            replaced.put_in()
+        # Whoever kept a hooked function was heard all the time.
+        for calls in self._calls.values():
+            calls.clear()
+        self._marker.marks.not_listened()
+
+    def _rest(self) -> None:
+        for replaced in self._replaced:
+            replaced.take_out()
 
     def _take(self, backend: int, calls: Deque[int], said: Dict[Tuple[int, int], int]) -> None:
         number = len(calls)
@@ -89,6 +132,7 @@ class Witness:
 
     def _cannot(self, why: str) -> None:
         self._silent = True
+        self._rest()
         for calls in self._calls.values():
             calls.clear()
         self._marker.say_once(f"what all-reduces are given to is not said any more: {why}")
@@ -116,7 +160,7 @@ class Witness:
 
             return all_reduce
 
-        self._marker.replace(found, name, remembered)
+        self._replace(found, name, remembered)
 
     def hook_flashinfer(self, module: Any) -> None:
         """Remembers each call of FlashInfer's functions, by what else its kernel does."""
@@ -137,7 +181,14 @@ class Witness:
 
         for name, *where in FLASHINFER:
             if hasattr(module, name):
-                self._marker.replace(module, name, remembering(*where))
+                self._replace(module, name, remembering(*where))
+
+    def _replace(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        replaced = self._marker.replace(owner, name, make)
+        if replaced is not None:
+            self._replaced.append(replaced)
+            if not self._listens:
+                replaced.take_out()
 
     def _of(self, backend: int) -> Deque[int]:
         return self._calls.setdefault(backend, deque(maxlen=LONGEST))

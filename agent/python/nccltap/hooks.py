@@ -2,11 +2,21 @@
 
 import functools
 import logging
-from typing import Any, Callable, Optional, Set
+from typing import Any, Callable, Optional, Protocol, Set
 
 from nccltap import marks
 
 log = logging.getLogger("nccltap")
+
+
+class Witness(Protocol):
+    """Listens to what a step does. It must not fail."""
+
+    def begin(self, step: Optional[marks.Step]) -> None:
+        """A step begins. None: what it is will be described."""
+
+    def end(self) -> None:
+        """What it did can be said."""
 
 
 class Marker:
@@ -16,8 +26,8 @@ class Marker:
         self.marks = to
         #: A run at start-up is under way. It may call what serves requests otherwise: that is part of it.
         self.starting = False
-        #: What is said at the end of each step, if anything. It must not fail.
-        self.speak: Optional[Callable[[], None]] = None
+        #: Who listens to what each step does, if anyone.
+        self.witness: Optional[Witness] = None
         self._placed = False
         self._said: Set[str] = set()
 
@@ -40,11 +50,14 @@ class Marker:
     def within(self, step: Optional[marks.Step], real: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
         """Calls `real` between the marks of a step. None: what the step is will be described."""
         self.marks.begin(step)
+        witness = self.witness
+        if witness is not None:
+            witness.begin(step)
         try:
             return real(*arguments, **options)
         finally:
-            if self.speak is not None:
-                self.speak()
+            if witness is not None:
+                witness.end()
             self.marks.end()
 
     def place(self, find: Callable[[], Any]) -> None:
@@ -77,11 +90,29 @@ class Marker:
 
         setattr(owner, name, marked)
 
-    def replace(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> bool:
+    def replace(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> "Optional[Replaced]":
         """Puts what `make` makes of a function in its place. Says so when there is no such function."""
         function = getattr(owner, name, None)
         if function is None:
             self.cannot_hook(owner.__name__, name)
-            return False
-        setattr(owner, name, functools.wraps(function)(make(function)))
-        return True
+            return None
+        replaced = Replaced(owner, name, function, functools.wraps(function)(make(function)))
+        replaced.put_in()
+        return replaced
+
+
+class Replaced:
+    """A function of the engine and what stands in its place. Whoever else replaced it since is let be."""
+
+    def __init__(self, owner: Any, name: str, real: Callable[..., Any], ours: Callable[..., Any]) -> None:
+        self._owner, self._name, self._real, self._ours = owner, name, real, ours
+
+    def put_in(self) -> None:
+        """Ours from now on."""
+        if getattr(self._owner, self._name, None) is self._real:
+            setattr(self._owner, self._name, self._ours)
+
+    def take_out(self) -> None:
+        """The engine's own again, which then costs what it did before."""
+        if getattr(self._owner, self._name, None) is self._ours:
+            setattr(self._owner, self._name, self._real)

@@ -98,6 +98,11 @@ class Marks:
         """Where this worker stands."""
         self._place(ctypes.byref(at))
 
+    def not_listened(self) -> None:
+        """All-reduces since the last time were not listened to."""
+        if self._chosen is not None:
+            self._chosen(None, 0)
+
     def chosen(self, calls: Dict[Tuple[int, int], int]) -> None:
         """How often each backend was given all-reduces of so many bytes."""
         if self._chosen is not None:

@@ -25,6 +25,8 @@ class Tap:
         kinds = ("tensor", "pipeline", "data", "expert")
         self.marked.append(("place", *((getattr(at, f"{kind}_rank"), getattr(at, f"{kind}_size")) for kind in kinds)))
 
+    def not_listened(self):
+        self.marked.append(("not listened",))
 
     def chosen(self, calls):
         self.marked.append(("chosen", dict(calls)))

@@ -31,8 +31,7 @@ class Backends(unittest.TestCase):
     def setUp(self):
         self.tap = Tap()
         self.marker = Marker(self.tap)
-        self.witness = backends.Witness(self.marker)
-        self.marker.speak = self.witness.speak
+        self.marker.witness = self.witness = backends.Witness(self.marker)
 
     def hook(self, backend, **classes):
         for name, owner, *row in backends.BACKENDS:
@@ -47,7 +46,7 @@ class Backends(unittest.TestCase):
     def said(self):
         """What is said at the end of a step, if anything."""
         self.tap.marked.clear()
-        self.marker.within(None, lambda: None)
+        self.marker.within(marks.step(flags=marks.WARM_UP), lambda: None)
         begin, *said, end = self.tap.marked
         self.assertEqual((begin[0], end[0]), ("begin", "end"))
         return [calls for kind, calls in said if kind == "chosen"]
@@ -157,6 +156,46 @@ class Backends(unittest.TestCase):
         pynccl.all_reduce(tensor(4))
         self.assertEqual(self.said(), [])
 
+    def steps(self, number, backend, flags=0):
+        """For each of so many steps with one all-reduce: what was said in it, without the marks of the step."""
+        for _ in range(number):
+            self.tap.marked.clear()
+            self.marker.within(marks.step(flags=flags), lambda: backend.all_reduce(tensor(4)))
+            yield self.tap.marked[1:-1]
+
+    def test_after_the_first_steps_one_of_so_many_is_listened_to(self):
+        pynccl = self.hooked_pynccl()
+        spoken = ("chosen", {(marks.PYNCCL, 4): 1})
+        self.assertEqual(list(self.steps(backends.FIRST, pynccl)), [[spoken]] * backends.FIRST)
+        rest = list(self.steps(10 * backends.ONE_OF, pynccl))
+        self.assertEqual(rest.count([]), 10 * (backends.ONE_OF - 1))
+        self.assertEqual(rest.count([("not listened",), spoken]), 10, "what was done between is not spoken of")
+
+    def test_runs_at_start_up_are_all_listened_to(self):
+        pynccl = self.hooked_pynccl()
+        list(self.steps(backends.FIRST + 1, pynccl))
+        captured = list(self.steps(3, pynccl, marks.CAPTURE))
+        spoken = ("chosen", {(marks.PYNCCL, 4): 1})
+        self.assertEqual(captured, [[("not listened",), spoken], [spoken], [spoken]])
+        self.assertEqual(list(self.steps(1, pynccl, marks.DUMMY)), [[]], "an idle partner's step is as any")
+
+    def test_while_it_rests_the_engines_own_functions_stand_in_their_places(self):
+        pynccl = self.hooked_pynccl()
+        self.assertIsNot(type(pynccl).all_reduce, Pynccl.all_reduce)
+        list(self.steps(backends.FIRST + 1, pynccl))
+        self.assertIs(type(pynccl).all_reduce, Pynccl.all_reduce)
+
+    def test_who_replaced_a_hooked_function_is_let_be(self):
+        pynccl = self.hooked_pynccl()
+        ours = type(pynccl).all_reduce
+        theirs = lambda self, *arguments: ours(self, *arguments)  # noqa: E731
+        type(pynccl).all_reduce = theirs
+        spoken = ("chosen", {(marks.PYNCCL, 4): 1})
+        said = list(self.steps(backends.FIRST + backends.ONE_OF, pynccl))
+        self.assertIs(type(pynccl).all_reduce, theirs)
+        self.assertEqual(said.count([spoken]), backends.FIRST)
+        self.assertEqual(said.count([("not listened",), spoken]), 1, "and what it heard meanwhile is forgotten")
+
     def test_a_run_at_start_up_says_what_it_did_as_well(self):
         pynccl = self.hooked_pynccl()
         owner = type("Worker", (), {"compile_or_warm_up_model": lambda self: pynccl.all_reduce(tensor(4))})
@@ -179,11 +218,25 @@ class Choices(unittest.TestCase):
         marks.Marks(Library).chosen(Counter([(1, 4), (2, 8192), (2, 8192)]))
         self.assertEqual(handed, [(24, 1, 4, 1), (24, 2, 8192, 2)])
 
+    def test_that_none_is_spoken_of_is_a_call_without_choices(self):
+        handed = []
+
+        class Library:
+            nccltap_step_begin = nccltap_step_describe = nccltap_step_end = nccltap_place = lambda *_: None
+
+            @staticmethod
+            def nccltap_chosen(*arguments):
+                handed.append(arguments)
+
+        marks.Marks(Library).not_listened()
+        self.assertEqual(handed, [(None, 0)])
+
     def test_a_tap_that_does_not_know_them_is_told_nothing(self):
         class Library:
             nccltap_step_begin = nccltap_step_describe = nccltap_step_end = nccltap_place = lambda *_: None
 
         marks.Marks(Library).chosen(Counter([(1, 4)]))
+        marks.Marks(Library).not_listened()
 
 
 @unittest.skipUnless(__import__("importlib.util").util.find_spec("torch"), "needs PyTorch")
@@ -199,8 +252,7 @@ class UnderTorchCompile(unittest.TestCase):
 
         tap = Tap()
         marker = Marker(tap)
-        witness = backends.Witness(marker)
-        marker.speak = witness.speak
+        marker.witness = witness = backends.Witness(marker)
         witness.hook(module("custom_all_reduce", CustomAllreduce=CustomAllreduce), "CustomAllreduce", ("all_reduce",), False, marks.CUSTOM)
         custom = CustomAllreduce()
 

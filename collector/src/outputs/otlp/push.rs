@@ -4,7 +4,7 @@ use super::Requests;
 use crate::collector::Collector;
 use crate::outputs::prometheus::continuity::Continuity;
 use crate::outputs::prometheus::expected::Expected;
-use crate::outputs::prometheus::samples::samples;
+use crate::outputs::prometheus::gather::samples;
 use anyhow::Context;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use std::fmt;

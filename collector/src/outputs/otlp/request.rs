@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::collector::Collector;
     use crate::outputs::prometheus::continuity::Continuity;
-    use crate::outputs::prometheus::samples::samples;
+    use crate::outputs::prometheus::gather::samples;
     use nccltap_proto::record::Record;
     use nccltap_proto::v1::{self, agent_message::Message};
     use std::time::Instant;

@@ -7,6 +7,7 @@
 pub mod continuity;
 pub mod expected;
 mod format;
+pub mod gather;
 mod native;
 pub(super) mod prediction;
 pub mod samples;
@@ -75,7 +76,7 @@ struct Scrape {
 
 impl prometheus_client::collector::Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let samples = samples::samples(
+        let samples = gather::samples(
             &self.collector,
             &mut self.continuity.lock(),
             self.expected.as_ref(),

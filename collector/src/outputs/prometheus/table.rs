@@ -152,7 +152,7 @@ metrics! {
     PathSeen = Gauge "nccltap_path_seen" [JOB, HOST, PATH]
         "1 for each way on which operations were seen, NCCL's own or a kernel's beside it. What no tap can see has no series here: docs/coverage.md says which ways these are.";
     BackendCalls = Counter "nccltap_backend_calls" [JOB, HOST, BACKEND, WITNESS]
-        "Calls of an engine's all-reduce backends, as the engine says and as they were seen by the time it said so. A call captured into a CUDA graph is one, launches of the graph are none. Where the two differ, a path is overlooked, or used by something the engine does not speak of.";
+        "Calls of an engine's all-reduce backends in the steps that it speaks of, as it says and as they were seen. A call captured into a CUDA graph is one, launches of the graph are none. Where the two differ, a path is overlooked, or used by something the engine does not speak of.";
     PredictedOperations = Counter "nccltap_predicted_operations" [JOB, HOST, STAGE, TENSOR_RANK, PHASE, OP]
         "Operations that the engine steps seen so far must have had, by the model that `nccltap serve` was told. Only operations of which every step of a phase has equally many, and those that no step has.";
     ComparedOperations = Counter "nccltap_compared_operations" [JOB, HOST, STAGE, TENSOR_RANK, PHASE, OP]

@@ -1,6 +1,7 @@
 use super::*;
 use crate::collector::{Collector, OpenStream};
-use crate::outputs::prometheus::samples::{Value, Values, samples};
+use crate::outputs::prometheus::gather::samples;
+use crate::outputs::prometheus::samples::{Value, Values};
 use crate::outputs::prometheus::table::{Kind, Metric};
 use nccltap_proto::record::Record;
 use nccltap_proto::v1::{self, agent_message::Message};
