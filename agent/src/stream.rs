@@ -140,7 +140,7 @@ fn stream(agent: &'static Agent, drain: &mut Drain, uplink: &mut Uplink) -> Ende
         }
     }
 
-    let mut looked = Instant::now();
+    let (mut looked, mut pause) = (Instant::now(), pace::SHORTEST);
     loop {
         if !descriptors::are_intact() {
             faults::count(Fault::DescriptorsClosed);
@@ -151,7 +151,7 @@ fn stream(agent: &'static Agent, drain: &mut Drain, uplink: &mut Uplink) -> Ende
             return say_goodbye(drain, uplink);
         }
         // A look is taken only when there is room for its report, so that none waits outside the rings.
-        let mut pause = pace::SHORTEST;
+        let last = std::mem::replace(&mut pause, pace::SHORTEST);
         if uplink.has_room() {
             let Look { report, more, filled } = drain.look();
             let since = std::mem::replace(&mut looked, Instant::now()).elapsed();
@@ -160,7 +160,7 @@ fn stream(agent: &'static Agent, drain: &mut Drain, uplink: &mut Uplink) -> Ende
             }
             // A process that is ending waits for the collector's last acknowledgement.
             if !more && !ending {
-                pause = pace::pause(since, filled);
+                pause = pace::pause(last, since, filled);
             }
         }
         let until = Instant::now() + pause;
