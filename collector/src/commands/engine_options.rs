@@ -101,7 +101,7 @@ pub(super) struct EngineOptions {
     #[arg(long, value_enum, value_name = "METHOD")]
     speculative_method: Option<SpeculativeMethod>,
 
-    /// As given to vLLM in --speculative-config, with eagle and eagle3
+    /// As given to vLLM in --speculative-config, with eagle and eagle3, and with ngram and --cuda-graphs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
     num_speculative_tokens: Option<u64>,
 
@@ -175,7 +175,9 @@ impl EngineOptions {
     fn speculation(&self) -> anyhow::Result<Option<Speculation>> {
         let method = match self.speculative_method {
             None => return Ok(None),
-            Some(SpeculativeMethod::Ngram) => return Ok(Some(Speculation::Ngrams)),
+            Some(SpeculativeMethod::Ngram) => {
+                return Ok(Some(Speculation::Ngrams { tokens: self.num_speculative_tokens }));
+            }
             Some(SpeculativeMethod::Eagle) => Eagle::First,
             Some(SpeculativeMethod::Eagle3) => Eagle::Third,
         };
