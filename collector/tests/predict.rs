@@ -214,7 +214,11 @@ fn the_schedulers_own_trace() {
         (&["--speculative-method", "eagle"], "--draft-model-config"),
         (&["--dp", "2"], "steps of 1 replicas"),
         (&["--speculative-method", "ngram", "--cuda-graphs"], "--num-speculative-tokens"),
-        (&["--speculative-method", "mtp"], "ngram, eagle, eagle3"),
+        (
+            &["--speculative-method", "mtp", "--num-speculative-tokens", "1"],
+            "DeepseekV3ForCausalLM",
+        ),
+        (&["--speculative-method", "medusa"], "ngram, eagle, eagle3, mtp"),
     ] {
         let said = String::from_utf8(predict(more).stderr).unwrap();
         assert!(said.contains(why), "{said}");

@@ -6,7 +6,7 @@
 //! 0.20), on the same tensor-parallel ranks. What CUDA graphs make of it is in [`Graphs`](super::Graphs).
 
 use super::config::{Fields, object};
-use super::{Deployment, Engine, ModelError, Refusal};
+use super::{Architecture, Deployment, Engine, ModelError, Refusal};
 
 /// Who guesses tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +18,15 @@ pub enum Speculation {
     },
     /// A draft model.
     Draft(Draft),
+    /// The layer for multi-token prediction that DeepSeek V3 brings along (`models/deepseek_mtp.py`). vLLM makes a draft
+    /// model of it, which has one layer of the target's kind, and embedding and head as the target.
+    MultiTokenPrediction {
+        /// `num_speculative_tokens`: guesses for each request and step.
+        tokens: u64,
+    },
 }
 
-/// A draft model of EAGLE, described by what its communication depends on.
+/// A draft model like EAGLE's, described by what its communication depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draft {
     /// `num_speculative_tokens`: guesses for each request and step.
@@ -80,7 +86,9 @@ impl Speculation {
     fn tokens(&self) -> Option<u64> {
         match self {
             Self::Ngrams { tokens } => *tokens,
-            Self::Draft(draft) => Some(draft.tokens),
+            Self::Draft(Draft { tokens, .. }) | Self::MultiTokenPrediction { tokens } => {
+                Some(*tokens)
+            }
         }
     }
 }
@@ -101,10 +109,16 @@ impl Deployment {
     }
 
     /// The draft model, if one guesses tokens.
-    pub(super) fn draft(&self) -> Option<&Draft> {
-        match &self.speculation {
-            Some(Speculation::Draft(draft)) => Some(draft),
-            _ => None,
+    pub(super) fn draft(&self) -> Option<Draft> {
+        match self.speculation? {
+            Speculation::Ngrams { .. } => None,
+            Speculation::Draft(draft) => Some(draft),
+            Speculation::MultiTokenPrediction { tokens } => Some(Draft {
+                tokens,
+                hidden_size: self.model.hidden_size,
+                layers: 1,
+                vocabulary: self.model.vocab_size,
+            }),
         }
     }
 
@@ -117,13 +131,20 @@ impl Deployment {
             _ if self.engine == Engine::V0 => {
                 refuse("speculative decoding of V0 is not modelled: give --engine vllm-v1")
             }
-            Some(Speculation::Draft(_)) if !releases => refuse(
+            Some(_) if self.draft().is_some() && !releases => refuse(
                 "draft models are modelled of vLLM 0.11 and 0.20: give --engine-version 0.11 or 0.20",
             ),
-            Some(Speculation::Draft(_)) if self.layout.pipeline > 1 || self.layout.data > 1 => {
+            Some(_)
+                if self.draft().is_some() && (self.layout.pipeline > 1 || self.layout.data > 1) =>
+            {
                 refuse(
                     "draft models are modelled with tensor parallelism alone: give --pp 1 and --dp 1",
                 )
+            }
+            Some(Speculation::MultiTokenPrediction { .. })
+                if self.model.architecture != Architecture::DeepseekV3 =>
+            {
+                refuse("--speculative-method mtp is modelled of DeepseekV3ForCausalLM alone")
             }
             // Without asynchronous scheduling replicas agree over NCCL, in a way that is not known here.
             Some(Speculation::Ngrams { .. })
@@ -217,6 +238,9 @@ mod tests {
         ] {
             assert!(with(settings, layout).is_err());
         }
+        let mtp = Some(Speculation::MultiTokenPrediction { tokens: 1 });
+        let error = with(Settings { speculation: mtp, ..ngrams }, pairs).unwrap_err().to_string();
+        assert!(error.contains("mtp") && error.contains("DeepseekV3ForCausalLM"), "{error}");
         let unsaid = Settings { speculation: Some(Speculation::Ngrams { tokens: None }), ..ngrams };
         assert!(with(unsaid, pairs).is_ok(), "eager, nothing is captured");
         let error = with(graphs(unsaid), pairs).unwrap_err().to_string();

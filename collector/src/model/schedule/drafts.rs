@@ -54,7 +54,7 @@ impl Forward<'_> {
 mod tests {
     use crate::model::presets::preset;
     use crate::model::{
-        Deployment, Draft, Engine, Layout, Prediction, Settings, Speculation, Step,
+        Deployment, Draft, Engine, Layout, Model, Prediction, Settings, Speculation, Step,
     };
     use crate::outputs::rows::View;
 
@@ -142,6 +142,33 @@ mod tests {
                 assert!(counts.contains(&row), "{row:?}: {counts:?}");
             }
         }
+    }
+
+    /// Behind a step of DeepSeek V3: of its prediction layer the embedding and two linears, at the width of the model,
+    /// and the logits of its vocabulary.
+    #[test]
+    fn multi_token_prediction_is_a_draft_model_of_one_layer_of_the_target() {
+        let config = r#"{"architectures": ["DeepseekV3ForCausalLM"], "hidden_size": 512, "num_hidden_layers": 3,
+            "num_attention_heads": 16, "num_key_value_heads": 16, "vocab_size": 2048,
+            "intermediate_size": 512, "moe_intermediate_size": 128, "n_routed_experts": 8,
+            "num_experts_per_tok": 2, "n_shared_experts": 1, "first_k_dense_replace": 1,
+            "kv_lora_rank": 512, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128,
+            "max_position_embeddings": 4096, "torch_dtype": "bfloat16"}"#;
+        let settings = Settings {
+            speculation: Some(Speculation::MultiTokenPrediction { tokens: 2 }),
+            cuda_graphs: true,
+            ..settings(Engine::V1Release0_20)
+        };
+        let model = Model::from_config("deepseek", config).unwrap();
+        let deployment = Deployment::new(model, Layout::new(2, 1), settings).unwrap();
+        let step = Step { decodes: vec![9], drafts: 2, ..Step::default() };
+        let prediction = Prediction::of_steps(deployment, &[vec![step]]).unwrap();
+        let rows =
+            prediction.rows(View::Operations).into_iter().filter(|row| row.phase == "decode");
+        let counts: Vec<_> = rows.map(|row| (row.op.unwrap(), row.shape, row.count)).collect();
+        // Three tokens of the step, a size of its own; the second pass is padded to it too.
+        assert!(counts.contains(&("AllReduce", vec![3, 512], 7 + 3 + 3)), "{counts:?}");
+        assert!(counts.contains(&("AllGather", vec![1, 2048], 2)), "{counts:?}");
     }
 
     #[test]
