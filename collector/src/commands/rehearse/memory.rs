@@ -1,12 +1,14 @@
 //! How much memory of this machine a rehearsal takes.
 
 use crate::doctor::procfs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// How often it is looked. What comes and goes between two looks is missed.
+/// The shortest time between two looks. What comes and goes between them is missed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A look goes through all pages of all processes, which wait for it where they ask for memory: it takes one part in so many of the time.
+const ONE_PART_IN: u32 = 50;
 
 /// The most that was seen at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,15 +31,15 @@ impl Watch {
         let (stop, mut stopped) = oneshot::channel();
         let looks = tokio::spawn(async move {
             let mut peak = Peak::default();
-            let mut tick = tokio::time::interval(LOOK_EVERY);
             loop {
-                tokio::select! {
-                    _ = tick.tick() => {}
-                    _ = &mut stopped => return peak,
-                }
+                let began = Instant::now();
                 let now = tokio::task::spawn_blocking(resident).await.unwrap_or_default();
                 if now.bytes > peak.bytes {
                     peak = now;
+                }
+                let pause = LOOK_EVERY.max(began.elapsed() * ONE_PART_IN);
+                if tokio::time::timeout(pause, &mut stopped).await.is_ok() {
+                    return peak;
                 }
             }
         });
