@@ -213,11 +213,22 @@ fn the_schedulers_own_trace() {
         (&[][..], "--speculative-method"),
         (&["--speculative-method", "eagle"], "--draft-model-config"),
         (&["--dp", "2"], "steps of 1 replicas"),
-        (&["--speculative-method", "ngram", "--cuda-graphs"], "CUDA graphs"),
+        (&["--speculative-method", "ngram", "--cuda-graphs"], "--num-speculative-tokens"),
+        (
+            &["--speculative-method", "mtp", "--num-speculative-tokens", "1"],
+            "DeepseekV3ForCausalLM",
+        ),
+        (&["--speculative-method", "medusa"], "ngram, eagle, eagle3, mtp"),
     ] {
         let said = String::from_utf8(predict(more).stderr).unwrap();
         assert!(said.contains(why), "{said}");
     }
+    // Captured are multiples of the four tokens of a decode; the last step has five.
+    let graphs = "--speculative-method ngram --num-speculative-tokens 3 --cuda-graphs";
+    let graphs = predict(&graphs.split(' ').collect::<Vec<_>>());
+    let rows: Vec<Value> = serde_json::from_str(&text(&graphs)).unwrap();
+    assert_eq!(count(&rows, "decode", "AllReduce", &[8, 4096]), 65);
+    assert_eq!(count(&rows, "decode", "AllGather", &[5, 128_256]), 1);
     let eagle = "--speculative-method eagle3 --num-speculative-tokens 3 --draft-model-config";
     let config = folder.path().join("draft.json");
     let draft = r#"{"architectures": ["LlamaForCausalLMEagle3"], "hidden_size": 1024,

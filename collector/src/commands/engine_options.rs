@@ -101,7 +101,7 @@ pub(super) struct EngineOptions {
     #[arg(long, value_enum, value_name = "METHOD")]
     speculative_method: Option<SpeculativeMethod>,
 
-    /// As given to vLLM in --speculative-config, with eagle and eagle3
+    /// As given to vLLM in --speculative-config; with ngram it counts where --cuda-graphs is given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
     num_speculative_tokens: Option<u64>,
 
@@ -121,6 +121,7 @@ enum SpeculativeMethod {
     Ngram,
     Eagle,
     Eagle3,
+    Mtp,
 }
 
 /// The backends of vLLM that go through NCCL's collectives.
@@ -175,7 +176,15 @@ impl EngineOptions {
     fn speculation(&self) -> anyhow::Result<Option<Speculation>> {
         let method = match self.speculative_method {
             None => return Ok(None),
-            Some(SpeculativeMethod::Ngram) => return Ok(Some(Speculation::Ngrams)),
+            Some(SpeculativeMethod::Ngram) => {
+                return Ok(Some(Speculation::Ngrams { tokens: self.num_speculative_tokens }));
+            }
+            Some(SpeculativeMethod::Mtp) => {
+                let Some(tokens) = self.num_speculative_tokens else {
+                    bail!("of --speculative-method mtp give --num-speculative-tokens");
+                };
+                return Ok(Some(Speculation::MultiTokenPrediction { tokens }));
+            }
             Some(SpeculativeMethod::Eagle) => Eagle::First,
             Some(SpeculativeMethod::Eagle3) => Eagle::Third,
         };

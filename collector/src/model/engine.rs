@@ -3,7 +3,7 @@
 //! Everything here was read in the source of vLLM 0.8.5.post1, 0.11.0, 0.20.0 and 0.32.0, and each rule names
 //! its file. Nothing was fitted to what a run showed.
 
-use super::{Layout, Model, Speculation, modelled, sequence_parallelism};
+use super::{Graphs, Layout, Model, Speculation, modelled, sequence_parallelism};
 use std::fmt;
 
 /// An engine of vLLM, by the release whose source was read.
@@ -145,27 +145,6 @@ pub struct Deployment {
     pub disable_nccl_for_dp_synchronization: bool,
 }
 
-/// Which steps are replayed from CUDA graphs, and to what size they are padded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Graphs {
-    /// Captured sizes, ascending.
-    pub sizes: Vec<u64>,
-    /// V0 captures decode steps alone; V1 any step that is small enough.
-    pub decode_only: bool,
-    /// V0: sequences longer than this are decoded without a graph.
-    pub longest_sequence: u64,
-    /// Sizes are captured as a whole and not in pieces: with sequence parallelism
-    /// (`config/compilation.py`, `set_splitting_ops_for_v1`).
-    pub whole_alone: bool,
-}
-
-impl Graphs {
-    /// The size that a step of `tokens` is padded to, `None` if it is not replayed.
-    pub fn padded(&self, tokens: u64) -> Option<u64> {
-        self.sizes.iter().copied().find(|size| *size >= tokens)
-    }
-}
-
 /// Why there is no schedule for what was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -200,9 +179,6 @@ const V0_BATCHED_TOKENS: u64 = 2048;
 /// V0 turns chunked prefill on for sequences longer than this (`engine/arg_utils.py`,
 /// `_set_default_args_v0`).
 const V0_LONG_CONTEXT: u64 = 32_768;
-
-/// V0's `max_seq_len_to_capture` (`config.py`).
-const V0_LONGEST_CAPTURED: u64 = 8192;
 
 /// V1's defaults for `vllm serve` on a GPU of 70 GiB or more that is no A100
 /// (`engine/arg_utils.py`).
@@ -255,21 +231,11 @@ impl Deployment {
         }
         let sequence_parallel_from =
             sequence_parallelism::threshold(&model, layout, settings, max_num_batched_tokens)?;
-        let mut graphs = settings.cuda_graphs.then(|| Graphs {
-            sizes: captured_sizes(engine, max_num_seqs, max_num_batched_tokens),
-            decode_only: v0,
-            longest_sequence: max_model_len.min(V0_LONGEST_CAPTURED),
-            whole_alone: sequence_parallel_from.is_some(),
-        });
-        if let (Some(graphs), Some(_)) = (&mut graphs, sequence_parallel_from) {
-            // `config/vllm.py`, `update_sizes_for_sequence_parallelism`.
-            graphs.sizes.retain(|size| size.is_multiple_of(u64::from(layout.tensor)));
-        }
-        let deployment = Self {
+        let mut deployment = Self {
             model,
             layout,
             engine,
-            graphs,
+            graphs: None,
             max_model_len,
             max_num_seqs,
             max_num_batched_tokens,
@@ -281,35 +247,13 @@ impl Deployment {
             naive_all_to_all: settings.naive_all_to_all && engine == Engine::V1Release0_11,
             disable_nccl_for_dp_synchronization: settings.disable_nccl_for_dp_synchronization,
         };
+        if settings.cuda_graphs {
+            deployment.graphs = Some(Graphs::of(&deployment)?);
+        }
         if deployment.speculation.is_some() {
             deployment.accept_drafts()?;
         }
         Ok(deployment)
-    }
-}
-
-/// The batch sizes that are captured by default: `config.py`, `_set_cudagraph_sizes` in 0.8.5;
-/// `config/__init__.py` and `config/vllm.py`, the same function, in 0.11 and 0.20.
-fn captured_sizes(engine: Engine, max_num_seqs: u64, max_num_batched_tokens: u64) -> Vec<u64> {
-    let eights = |last: u64| [1, 2, 4].into_iter().chain((8..=last).step_by(8));
-    let largest = (2 * max_num_seqs).min(512);
-    match engine {
-        // Up to the first size that takes as many sequences as there can be.
-        Engine::V0 => {
-            let first = eights(8192).find(|size| *size >= max_num_seqs).unwrap_or(8192);
-            eights(8192).filter(|size| *size <= first).collect()
-        }
-        Engine::V1Release0_8 => {
-            eights(512).filter(|size| *size <= max_num_batched_tokens).collect()
-        }
-        Engine::V1Release0_11 => {
-            eights(largest).filter(|size| *size <= max_num_batched_tokens).collect()
-        }
-        Engine::V1Release0_20 | Engine::V1Release0_32 => {
-            let largest = largest.min(max_num_batched_tokens);
-            let small = eights(255).filter(|size| *size <= largest);
-            small.chain((256..=largest).step_by(16)).collect()
-        }
     }
 }
 
@@ -331,32 +275,6 @@ mod tests {
         let short = deployment(short).unwrap();
         assert!(!short.chunked_prefill);
         assert_eq!(short.max_num_batched_tokens, 4096);
-    }
-
-    #[test]
-    fn the_sizes_of_graphs_are_those_of_each_release() {
-        let sizes = |engine, seqs, tokens| captured_sizes(engine, seqs, tokens);
-        let v0 = sizes(Engine::V0, 256, 2048);
-        assert_eq!((v0.len(), v0.last()), (35, Some(&256)));
-        assert_eq!(sizes(Engine::V0, 3, 2048), [1, 2, 4]);
-        assert_eq!(sizes(Engine::V1Release0_8, 1, 20), [1, 2, 4, 8, 16]);
-        assert_eq!(sizes(Engine::V1Release0_11, 8, 8192), [1, 2, 4, 8, 16]);
-        let newest = sizes(Engine::V1Release0_20, 1024, 8192);
-        assert_eq!(newest[newest.len() - 2..], [496, 512]);
-        assert_eq!(sizes(Engine::V1Release0_20, 1, 8192), [1, 2]);
-    }
-
-    #[test]
-    fn a_step_is_padded_to_the_next_captured_size() {
-        let graphs = Graphs {
-            sizes: vec![1, 2, 4, 8],
-            decode_only: true,
-            longest_sequence: 99,
-            whole_alone: false,
-        };
-        assert_eq!(graphs.padded(3), Some(4));
-        assert_eq!(graphs.padded(8), Some(8));
-        assert_eq!(graphs.padded(9), None);
     }
 
     #[test]

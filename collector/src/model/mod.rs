@@ -20,6 +20,7 @@ mod config;
 mod description;
 mod engine;
 pub mod equations;
+mod graphs;
 mod layout;
 mod modelled;
 mod prediction;
@@ -33,7 +34,8 @@ mod workload;
 
 pub use config::ModelError;
 pub use description::{Architecture, ExpertLayers, Experts, Model};
-pub use engine::{Deployment, Engine, Graphs, Refusal, Settings};
+pub use engine::{Deployment, Engine, Refusal, Settings};
+pub use graphs::Graphs;
 pub use layout::{Layout, LayoutError, Place, layers_of_stages, padded_vocabulary};
 pub use prediction::{Prediction, Row, Totals};
 pub use schedule::{Call, Path, Ranks, Role, Schedule};

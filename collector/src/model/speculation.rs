@@ -3,21 +3,30 @@
 //! A guess is computed along with the token that it follows, and has its own row of logits
 //! (`v1/worker/gpu_model_runner.py`, `_calc_spec_decode_metadata`). N-grams are looked up on the host. The draft model of EAGLE and EAGLE-3
 //! makes passes of its own behind each step (`v1/spec_decode/eagle.py`, `propose`, in 0.11; `llm_base_proposer.py` in
-//! 0.20), on the same tensor-parallel ranks.
+//! 0.20), on the same tensor-parallel ranks. What CUDA graphs make of it is in [`Graphs`](super::Graphs).
 
 use super::config::{Fields, object};
-use super::{Deployment, Engine, ModelError, Refusal};
+use super::{Architecture, Deployment, Engine, ModelError, Refusal};
 
 /// Who guesses tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speculation {
     /// N-grams of the text so far.
-    Ngrams,
+    Ngrams {
+        /// `num_speculative_tokens`: guesses for each request and step. Only what is captured depends on it.
+        tokens: Option<u64>,
+    },
     /// A draft model.
     Draft(Draft),
+    /// The layer for multi-token prediction that DeepSeek V3 brings along (`models/deepseek_mtp.py`). vLLM makes a draft
+    /// model of it, which has one layer of the target's kind, and embedding and head as the target.
+    MultiTokenPrediction {
+        /// `num_speculative_tokens`: guesses for each request and step.
+        tokens: u64,
+    },
 }
 
-/// A draft model of EAGLE, described by what its communication depends on.
+/// A draft model like EAGLE's, described by what its communication depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draft {
     /// `num_speculative_tokens`: guesses for each request and step.
@@ -72,12 +81,44 @@ impl Draft {
     }
 }
 
+impl Speculation {
+    /// Guesses for each request and step, if it is said.
+    fn tokens(&self) -> Option<u64> {
+        match self {
+            Self::Ngrams { tokens } => *tokens,
+            Self::Draft(Draft { tokens, .. }) | Self::MultiTokenPrediction { tokens } => {
+                Some(*tokens)
+            }
+        }
+    }
+}
+
 impl Deployment {
+    /// The tokens that a decode has, guesses counted (`v1/worker/gpu_model_runner.py`,
+    /// `uniform_decode_query_len`).
+    pub(super) fn decode_tokens(&self) -> u64 {
+        1 + self.speculation.and_then(|speculation| speculation.tokens()).unwrap_or(0)
+    }
+
+    /// Whether the last stage tells the others what it sampled. 0.20 does not where n-grams guess: they turn
+    /// asynchronous scheduling off (`config/vllm.py`).
+    pub(super) fn broadcasts_sampled_tokens(&self) -> bool {
+        let ngrams = matches!(self.speculation, Some(Speculation::Ngrams { .. }));
+        let off = ngrams && self.engine == Engine::V1Release0_20;
+        self.engine.broadcasts_sampled_tokens() && !off
+    }
+
     /// The draft model, if one guesses tokens.
-    pub(super) fn draft(&self) -> Option<&Draft> {
-        match &self.speculation {
-            Some(Speculation::Draft(draft)) => Some(draft),
-            _ => None,
+    pub(super) fn draft(&self) -> Option<Draft> {
+        match self.speculation? {
+            Speculation::Ngrams { .. } => None,
+            Speculation::Draft(draft) => Some(draft),
+            Speculation::MultiTokenPrediction { tokens } => Some(Draft {
+                tokens,
+                hidden_size: self.model.hidden_size,
+                layers: 1,
+                vocabulary: self.model.vocab_size,
+            }),
         }
     }
 
@@ -85,27 +126,60 @@ impl Deployment {
     pub(super) fn accept_drafts(&self) -> Result<(), Refusal> {
         let refuse = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
         let releases = matches!(self.engine, Engine::V1Release0_11 | Engine::V1Release0_20);
-        match (self.speculation, &self.graphs) {
-            (None, _) => {
-                refuse("the trace has drafts: say what made them with --speculative-method")
-            }
+        match self.speculation {
+            None => refuse("the trace has drafts: say what made them with --speculative-method"),
             _ if self.engine == Engine::V0 => {
                 refuse("speculative decoding of V0 is not modelled: give --engine vllm-v1")
             }
-            (_, Some(_)) => refuse(
-                "speculative decoding with CUDA graphs is not modelled: the captured sizes are others",
-            ),
-            (Some(Speculation::Draft(_)), _) if !releases => refuse(
+            Some(_) if self.draft().is_some() && !releases => refuse(
                 "draft models are modelled of vLLM 0.11 and 0.20: give --engine-version 0.11 or 0.20",
             ),
-            (Some(Speculation::Draft(_)), _)
-                if self.layout.pipeline > 1 || self.layout.data > 1 =>
+            Some(_)
+                if self.draft().is_some() && (self.layout.pipeline > 1 || self.layout.data > 1) =>
             {
                 refuse(
                     "draft models are modelled with tensor parallelism alone: give --pp 1 and --dp 1",
                 )
             }
-            _ => Ok(()),
+            Some(Speculation::MultiTokenPrediction { .. })
+                if self.model.architecture != Architecture::DeepseekV3 =>
+            {
+                refuse("--speculative-method mtp is modelled of DeepseekV3ForCausalLM alone")
+            }
+            // Without asynchronous scheduling replicas agree over NCCL, in a way that is not known here.
+            Some(Speculation::Ngrams { .. })
+                if self.engine == Engine::V1Release0_20 && self.replicas_share_experts() =>
+            {
+                refuse("n-grams are not modelled of vLLM 0.20 with replicas that share experts")
+            }
+            Some(speculation) if self.graphs.is_some() => self.accept_captured_drafts(speculation),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The same with CUDA graphs.
+    fn accept_captured_drafts(&self, speculation: Speculation) -> Result<(), Refusal> {
+        let refuse = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
+        if self.engine == Engine::V1Release0_32 {
+            refuse(
+                "speculative decoding with CUDA graphs is modelled of vLLM 0.8.5, 0.11 and 0.20: give \
+                 --engine-version",
+            )
+        } else if self.sequence_parallel_from.is_some() {
+            refuse(
+                "speculative decoding is not modelled with sequence parallelism: leave out --enable-sp",
+            )
+        } else if self.replicas_step_together() {
+            refuse(
+                "speculative decoding with CUDA graphs is not modelled of replicas that make every pass \
+                 together: give --dp 1",
+            )
+        } else if speculation.tokens().is_none() && self.engine != Engine::V1Release0_8 {
+            let needed =
+                "which sizes are captured depends on the guesses: give --num-speculative-tokens";
+            Err(Refusal::Setting(needed.to_owned()))
+        } else {
+            Ok(())
         }
     }
 }
@@ -129,27 +203,54 @@ mod tests {
     }
 
     #[test]
-    fn drafts_are_accepted_in_eager_v1_and_of_a_model_with_tensor_parallelism() {
+    fn drafts_are_accepted_in_v1_and_of_a_model_with_tensor_parallelism() {
         let with = |settings, layout| {
             let deployment = Deployment::new(preset("llama-3.1-8b").unwrap(), layout, settings);
             deployment.and_then(|deployment| deployment.accept_drafts())
         };
         let engine = Engine::V1Release0_11;
-        let ngrams = Settings { engine, speculation: Some(Speculation::Ngrams), ..Settings::PAPER };
+        let ngrams = Some(Speculation::Ngrams { tokens: Some(3) });
+        let ngrams = Settings { engine, speculation: ngrams, ..Settings::PAPER };
         let draft = Speculation::Draft(Draft::from_config(Eagle::Third, 3, CONFIG).unwrap());
         let draft = Settings { speculation: Some(draft), ..ngrams };
         let (pairs, stages) = (Layout::new(2, 1), Layout::new(2, 2));
-        for (settings, layout) in [(ngrams, pairs), (ngrams, stages), (draft, pairs)] {
+        let graphs = |settings| Settings { cuda_graphs: true, ..settings };
+        let release = |engine, settings| Settings { engine, ..settings };
+        for (settings, layout) in [
+            (ngrams, pairs),
+            (ngrams, stages),
+            (draft, pairs),
+            (graphs(ngrams), pairs),
+            (graphs(ngrams), stages),
+            (graphs(draft), pairs),
+            (graphs(release(Engine::V1Release0_8, ngrams)), pairs),
+            (graphs(release(Engine::V1Release0_20, draft)), pairs),
+        ] {
             assert!(with(settings, layout).is_ok());
         }
         for (settings, layout) in [
             (Settings { speculation: None, ..ngrams }, pairs),
-            (Settings { cuda_graphs: true, ..ngrams }, pairs),
-            (Settings { engine: Engine::V0, ..ngrams }, pairs),
-            (Settings { engine: Engine::V1Release0_32, ..draft }, pairs),
+            (release(Engine::V0, ngrams), pairs),
+            (release(Engine::V1Release0_32, draft), pairs),
+            (graphs(release(Engine::V1Release0_32, ngrams)), pairs),
+            (graphs(ngrams), Layout { data: 2, ..Layout::new(1, 1) }),
             (draft, stages),
         ] {
             assert!(with(settings, layout).is_err());
         }
+        let mtp = Some(Speculation::MultiTokenPrediction { tokens: 1 });
+        let error = with(Settings { speculation: mtp, ..ngrams }, pairs).unwrap_err().to_string();
+        assert!(error.contains("mtp") && error.contains("DeepseekV3ForCausalLM"), "{error}");
+        let unsaid = Settings { speculation: Some(Speculation::Ngrams { tokens: None }), ..ngrams };
+        assert!(with(unsaid, pairs).is_ok(), "eager, nothing is captured");
+        let error = with(graphs(unsaid), pairs).unwrap_err().to_string();
+        assert!(error.contains("--num-speculative-tokens"), "{error}");
+        let sequence_parallel = Settings {
+            sequence_parallelism: true,
+            sp_min_token_num: Some(64),
+            ..graphs(release(Engine::V1Release0_20, draft))
+        };
+        let error = with(sequence_parallel, pairs).unwrap_err().to_string();
+        assert!(error.contains("--enable-sp"), "{error}");
     }
 }

@@ -21,8 +21,8 @@ pub(super) struct Forward<'a> {
     /// Tokens, padding counted, of each replica whose passes are made together: of this one alone,
     /// unless they share experts.
     pub(super) replicas: &'a [u64],
-    /// Whether the pass goes before a capture of it. Custom all-reduce then makes its output and
-    /// sends nothing (`custom_all_reduce.py`, `CustomAllreduce.custom_all_reduce`).
+    /// Whether the pass is made where graphs are captured, without being captured. Custom all-reduce then makes its
+    /// output and sends nothing (`custom_all_reduce.py`, `CustomAllreduce.custom_all_reduce`).
     pub(super) warms_up: bool,
 }
 
@@ -88,20 +88,25 @@ impl Forward<'_> {
             }
             return;
         }
-        let call = self.all_reduce(tokens, hidden);
-        if !(self.warms_up && call.path == Path::CustomAllReduce) {
-            schedule.add(ranks, call, count * times);
-        }
+        self.all_reduces(schedule, stage, (tokens, hidden), count * times);
     }
 
-    /// An all-reduce of activations, `hidden` wide, by the way that it takes.
-    pub(super) fn all_reduce(&self, tokens: u64, hidden: u64) -> Call {
+    /// All-reduces of activations, so many tokens and so wide, by the way that they take.
+    pub(super) fn all_reduces(
+        &self,
+        schedule: &mut Schedule,
+        stage: u32,
+        (tokens, hidden): (u64, u64),
+        count: u64,
+    ) {
         let shape = vec![tokens, hidden];
         let mut call = self.tensor_parallel(Operation::AllReduce, tokens * hidden, shape);
         if self.deployment.custom_all_reduce && custom_all_reduce_takes(&call) {
             call.path = Path::CustomAllReduce;
         }
-        call
+        if !(self.warms_up && call.path == Path::CustomAllReduce) {
+            schedule.add(self.ranks(stage, Part::Every), call, count);
+        }
     }
 
     /// What a tensor-parallel rank sends of each boundary tensor: its slice, where the group divides

@@ -2,7 +2,7 @@
 
 use super::forward::Forward;
 use super::{Call, Part, Path, Role, Schedule, warm_up};
-use crate::model::{Deployment, Engine, Phase};
+use crate::model::{Deployment, Engine, Graphs, Phase};
 use nccltap_proto::{Datatype, Operation};
 use std::collections::BTreeMap;
 
@@ -43,13 +43,17 @@ pub(super) fn start(schedule: &mut Schedule, deployment: &Deployment, replica: u
     warm_up::warm_up(schedule, deployment, replica);
     // What is captured is not sent; the passes before each capture are, and before every capture
     // replicas agree on its size.
-    for (size, times) in warm_ups(deployment) {
+    for (size, captures) in captures(deployment) {
+        let times = captures.in_pieces + captures.whole;
         let size = tokens(size);
         for stage in 0..layout.pipeline {
             let warm_up = Forward { warms_up: true, ..forward(deployment, replica, &size) };
             // Each is captured as often as it is run before.
             warm_up.agree(schedule, stage, 2 * times);
             warm_up.layers(schedule, stage, times);
+            if stage == warm_up.last_stage() {
+                warm_up.draft_at_captures(schedule, captures);
+            }
         }
     }
     // The last stage of V1 tries the sampler with as many sequences as there may be
@@ -65,44 +69,60 @@ pub(super) fn start(schedule: &mut Schedule, deployment: &Deployment, replica: u
     }
 }
 
-/// How often each captured size is run before it is captured.
-fn warm_ups(deployment: &Deployment) -> BTreeMap<u64, u64> {
-    let mut times = BTreeMap::new();
-    let Some(graphs) = &deployment.graphs else { return times };
-    let mut run = |sizes: &[u64], each: u64| {
+/// How often a size is run before it is captured: in pieces, between which attention is computed, and as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Captures {
+    pub(super) in_pieces: u64,
+    pub(super) whole: u64,
+}
+
+const IN_PIECES: Captures = Captures { in_pieces: 1, whole: 0 };
+const WHOLE: Captures = Captures { in_pieces: 0, whole: 1 };
+
+/// How often each size is run before it is captured.
+fn captures(deployment: &Deployment) -> BTreeMap<u64, Captures> {
+    let mut captures: BTreeMap<u64, Captures> = BTreeMap::new();
+    let Some(graphs) = &deployment.graphs else { return captures };
+    let Graphs { sizes, whole, .. } = graphs;
+    let mut run = |sizes: &[u64], each: Captures| {
         for size in sizes {
-            *times.entry(*size).or_insert(0) += each;
+            let captures = captures.entry(*size).or_default();
+            captures.in_pieces += each.in_pieces;
+            captures.whole += each.whole;
         }
     };
-    // V1 of 0.11 and later captures every size in pieces, and those that decodes can have whole.
-    let whole: Vec<u64> =
-        graphs.sizes.iter().copied().filter(|size| *size <= deployment.max_num_seqs).collect();
     let largest = |sizes: &[u64]| sizes[sizes.len().saturating_sub(TRIED_BEFORE)..].to_vec();
     match deployment.engine {
         // One set of graphs for each pipeline stage's turn.
-        Engine::V0 => run(&graphs.sizes, V0_WARM_UPS * u64::from(deployment.layout.pipeline)),
-        Engine::V1Release0_8 => run(&graphs.sizes, 1),
+        Engine::V0 => {
+            let stages = u64::from(deployment.layout.pipeline);
+            run(sizes, Captures { whole: V0_WARM_UPS * stages, ..WHOLE });
+        }
+        Engine::V1Release0_8 => run(sizes, IN_PIECES),
+        // From here on every size is captured in pieces, and those that decodes can have whole.
         Engine::V1Release0_11 => {
-            run(&graphs.sizes, 1);
-            run(&whole, 1);
+            run(sizes, IN_PIECES);
+            run(whole, WHOLE);
         }
         Engine::V1Release0_20 => {
-            let kinds =
-                if graphs.whole_alone { vec![&graphs.sizes] } else { vec![&graphs.sizes, &whole] };
-            for sizes in kinds {
-                run(sizes, 1);
-                run(&largest(sizes), 1);
+            let kinds = match graphs.whole_alone {
+                true => vec![(sizes, WHOLE)],
+                false => vec![(sizes, IN_PIECES), (whole, WHOLE)],
+            };
+            for (sizes, kind) in kinds {
+                run(sizes, kind);
+                run(&largest(sizes), kind);
             }
         }
         // Of pieces all sizes are tried before, of whole graphs the largest
         // (`v1/worker/gpu/cudagraph_utils.py`, `profile_cudagraph_memory`).
         Engine::V1Release0_32 => {
-            run(&graphs.sizes, 2);
-            run(&whole, 1);
-            run(&largest(&whole), 1);
+            run(sizes, Captures { in_pieces: 2, ..IN_PIECES });
+            run(whole, WHOLE);
+            run(&largest(whole), WHOLE);
         }
     }
-    times
+    captures
 }
 
 /// pynccl tries each communicator it makes with one all-reduce of one float32 (`pynccl.py`). Which

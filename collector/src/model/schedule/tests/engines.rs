@@ -231,7 +231,8 @@ fn v1_of_release_0_20_tells_all_stages_what_was_sampled() {
 
 #[test]
 fn every_guess_of_an_n_gram_is_computed_and_has_its_row_of_logits() {
-    let settings = Settings { speculation: Some(crate::model::Speculation::Ngrams), ..V1 };
+    let speculation = Some(crate::model::Speculation::Ngrams { tokens: None });
+    let settings = Settings { speculation, ..V1 };
     let step = Step { decodes: vec![9, 9], drafts: 3, ..Step::default() };
     let prediction =
         Prediction::of_steps(deployment("llama-3.1-8b", 2, 1, settings), &[vec![step]]);
