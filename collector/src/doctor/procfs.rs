@@ -94,10 +94,21 @@ pub fn descendants(pid: u32) -> BTreeSet<u32> {
     }
 }
 
-/// Field 4 of /proc/PID/stat. Field 2, the name, may hold anything, and ends with the last `)`.
+/// Whether the process is there and has not ended: one that nobody has waited for stays in /proc.
+pub fn runs(pid: u32) -> bool {
+    let state = field(Path::new(&format!("/proc/{pid}")), 3);
+    state.is_some_and(|state| !matches!(state.as_str(), "Z" | "X"))
+}
+
 fn parent(process: &Path) -> Option<u32> {
+    field(process, 4)?.parse().ok()
+}
+
+/// A field of /proc/PID/stat from the third on. The second, the name, may hold anything, and ends with the last `)`.
+fn field(process: &Path, number: usize) -> Option<String> {
     let stat = std::fs::read_to_string(process.join("stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    let rest = stat.rsplit_once(')')?.1;
+    rest.split_whitespace().nth(number.checked_sub(3)?).map(str::to_owned)
 }
 
 #[cfg(test)]

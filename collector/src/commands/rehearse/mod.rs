@@ -2,6 +2,7 @@
 
 mod announcement;
 mod install;
+mod leftovers;
 mod list;
 mod memory;
 
@@ -125,9 +126,14 @@ impl Rehearse {
         );
         let commands: Vec<_> = (0..self.nodes).map(|node| on_node(&command, node)).collect();
         let began = Instant::now();
+        leftovers::adopt();
         runtime()?.block_on(async {
             let watch = Watch::start();
             let code = with_own(&commands, &environment, &self.keep, &library).await;
+            let left = leftovers::end();
+            if left > 0 {
+                eprintln!("warning: {left} processes that the command left behind are ended");
+            }
             eprintln!("{}", announcement::closing(began.elapsed(), watch.stop().await));
             code
         })
