@@ -159,6 +159,7 @@ async fn observe(
     );
     for (pid, mapped) in &seen {
         findings.simulator(&format!("pid {pid}"), &mapped.simulators, false);
+        findings.unseen(&format!("pid {pid}"), &mapped.unseen);
         let process = processes.iter().find(|process| process.pid == procfs::own_pid(*pid));
         let who = format!("pid {pid}");
         findings.copies(&who, &mapped.nccl, &reached(process), !mapped.taps.is_empty());
@@ -211,6 +212,7 @@ async fn look_at(pid: u32, findings: &mut Findings) {
     let of_process = |name: &str| environment.get(name).map(OsString::from);
     let who = format!("process {pid}");
     findings.simulator(&who, &mapped.simulators, switched_on(&of_process));
+    findings.unseen(&who, &mapped.unseen);
     let known = known_to_collector(pid, &environment, findings).await;
     // What the collector does not know stands in the ring file.
     let known = known.or_else(|| by_ring_file(pid, &environment));

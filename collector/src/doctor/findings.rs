@@ -5,7 +5,7 @@ use crate::outputs::text::grouped;
 use nccltap_proto::Function;
 use nccltap_proto::faults::Fault;
 use nccltap_proto::uplink;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// What decides whether all-reduces go through NCCL.
@@ -194,6 +194,16 @@ impl Findings {
             self.note(format!(
                 "{who}: {name}={value} is in its environment, so an NCCL that is SIMULATED would \
                  work in it; only `nccltap rehearse` should set it"
+            ));
+        }
+    }
+
+    /// Libraries of a process that send between GPUs unseen.
+    pub fn unseen(&mut self, who: &str, libraries: &BTreeMap<&'static str, PathBuf>) {
+        for (name, path) in libraries {
+            self.note(format!(
+                "{who}: {} is loaded; what {name} sends, where it is used, stands in no count",
+                path.display()
             ));
         }
     }

@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 /// How the file names of NCCL begin, and of AMD's.
 const NCCL: [&str; 2] = ["libnccl.so", "librccl.so"];
 
+/// How the file names of libraries begin that send between GPUs in a way that nothing here sees, and what each is called.
+const UNSEEN: [(&str, &str); 3] =
+    [("libnvshmem_host.so", "NVSHMEM"), ("libucp.so", "UCX"), ("libnixl.so", "NIXL")];
+
 /// File name of the core of the simulated CUDA.
 const SIMULATOR: &str = "librehearsal.so";
 
@@ -20,6 +24,8 @@ pub struct Mapped {
     pub nccl: BTreeSet<PathBuf>,
     /// Copies of the core of the simulated CUDA.
     pub simulators: BTreeSet<PathBuf>,
+    /// What sends between GPUs unseen, by name.
+    pub unseen: BTreeMap<&'static str, PathBuf>,
 }
 
 impl Mapped {
@@ -40,6 +46,8 @@ impl Mapped {
                 mapped.simulators.insert(path.into());
             } else if NCCL.iter().any(|start| name.starts_with(start)) {
                 mapped.nccl.insert(path.into());
+            } else if let Some((_, of)) = UNSEEN.iter().find(|(start, _)| name.starts_with(start)) {
+                mapped.unseen.insert(of, path.into());
             }
         }
         mapped
@@ -50,6 +58,7 @@ impl Mapped {
         self.taps.extend(other.taps);
         self.nccl.extend(other.nccl);
         self.simulators.extend(other.simulators);
+        self.unseen.extend(other.unseen);
     }
 }
 
@@ -137,6 +146,19 @@ mod tests {
             "/opt/rocm/lib/librccl.so.1.0",
         ];
         assert_eq!(mapped.nccl, nccl.into_iter().map(PathBuf::from).collect());
+    }
+
+    #[test]
+    fn what_sends_unseen_is_named() {
+        let maps = "\
+7f00-7f01 r-xp 00000000 08:01 11 /venv/lib/libnvshmem_host.so.3
+7f01-7f02 r-xp 00000000 08:01 12 /venv/lib/libucp.so.0.0.0
+7f02-7f03 r-xp 00000000 08:01 13 /venv/lib/libnvshmem_device.bc
+";
+        let unseen = Mapped::parse(maps).unseen;
+        let expected =
+            [("NVSHMEM", "/venv/lib/libnvshmem_host.so.3"), ("UCX", "/venv/lib/libucp.so.0.0.0")];
+        assert_eq!(unseen, expected.map(|(name, path)| (name, PathBuf::from(path))).into());
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl Rehearse {
             let code = with_own(&commands, &environment, &self.keep, &library).await;
             let left = leftovers::end();
             if left > 0 {
-                eprintln!("warning: {left} processes that the command left behind are ended");
+                eprintln!("warning: what the command left behind is ended, {left} in number");
             }
             eprintln!("{}", announcement::closing(began.elapsed(), watch.stop().await));
             code
