@@ -169,17 +169,20 @@ fn replicas_that_share_experts_are_as_predicted() {
     }
 }
 
-/// The same requests, with guesses of a draft model for each token. A rehearsal loads no weights, so that the head of
-/// EAGLE-3 is the target's, of as many rows as the vocabulary.
+/// The same requests, with guesses of a draft model for each token. Where a rehearsal loads no weights, the head of EAGLE-3
+/// is the target's, of as many rows as the vocabulary; in the last run weights of both models were loaded.
 #[test]
 fn a_model_with_a_draft_model_is_as_predicted() {
     let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../rehearsal/models");
-    let draft = observed("draft.json").display().to_string();
-    for (row, method, guesses, graphs, kinds) in [
-        ("drafts-vllm-0.20.0-tp2-eagle", "eagle", 3, "", 15),
-        ("drafts-vllm-0.20.0-tp2-eagle-graphs", "eagle", 3, " --cuda-graphs", 70),
-        ("drafts-vllm-0.20.0-tp2-eagle3-graphs", "eagle3", 2, " --cuda-graphs", 70),
+    let graphs = " --cuda-graphs";
+    for (row, draft, method, guesses, graphs, kinds) in [
+        ("eagle", "draft.json", "eagle", 3, "", 15),
+        ("eagle-graphs", "draft.json", "eagle", 3, graphs, 70),
+        ("eagle3-graphs", "draft.json", "eagle3", 2, graphs, 71),
+        ("eagle3-own-head-graphs", "draft-eagle3.json", "eagle3", 2, graphs, 72),
     ] {
+        let row = &format!("drafts-vllm-0.20.0-tp2-{row}");
+        let draft = observed(draft).display().to_string();
         let rows = check(
             row,
             &[
@@ -197,13 +200,31 @@ fn a_model_with_a_draft_model_is_as_predicted() {
     }
 }
 
-/// Three guesses of n-grams with CUDA graphs: in 0.20 five requests that run in step (`tests/matrix/generate.py`), in 0.11, where a
+/// The same requests to a small DeepSeek V3, which makes two guesses with its own layer for multi-token prediction.
+#[test]
+fn multi_token_prediction_with_graphs_is_as_predicted() {
+    let config = observed("deepseek.json").display().to_string();
+    let row = "drafts-vllm-0.20.0-tp2-mtp-graphs";
+    let rows = check(
+        row,
+        &[
+            &format!("--model-config {config} --tp 2"),
+            "--max-num-batched-tokens 2048 --max-num-seqs 128 --engine vllm-v1 --engine-version 0.20",
+            "--cuda-graphs --speculative-method mtp --num-speculative-tokens 2",
+            traces(row, 1).trim(),
+        ],
+    );
+    assert!(rows.len() >= 71);
+    assert_all_equal(row, &rows);
+}
+
+/// Three guesses of n-grams with CUDA graphs: in 0.20 and 0.8.5 five requests that run in step (`tests/matrix/generate.py`), in 0.11, where a
 /// rehearsal has no guess made, the eight requests.
 #[test]
 fn n_grams_with_graphs_are_as_predicted() {
     let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../rehearsal/models");
-    for (release, kinds) in [("0.20", 56), ("0.11", 47)] {
-        let row = format!("drafts-vllm-{release}.0-tp2-ngram-graphs");
+    for (release, patch, kinds) in [("0.20", "0", 56), ("0.11", "0", 47), ("0.8.5", "post1", 74)] {
+        let row = format!("drafts-vllm-{release}.{patch}-tp2-ngram-graphs");
         let rows = check(
             &row,
             &[

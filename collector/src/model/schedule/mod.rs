@@ -216,7 +216,7 @@ impl Schedule {
         forward.logits(self, rows);
         forward.draft(self, step.sequences());
         let samples = step.sampled() > 0;
-        if deployment.broadcasts_sampled_tokens() && samples {
+        if deployment.engine.broadcasts_sampled_tokens() && samples {
             forward.sampled_tokens(self, step.sequences());
         }
     }
