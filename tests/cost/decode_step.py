@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import List, Tuple
 
@@ -29,7 +30,8 @@ def start(nccltap: str, engine: str, folder: Path, name: str, off: bool, process
     command += ["--times", folder / name, "--together", folder / "together"]
     environment = dict(os.environ, NCCLTAP_OFF=str(int(off)))
     pin = ["taskset", "--cpu-list", str(processor)]
-    return subprocess.Popen(pin + command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with (folder / f"{name}.log").open("w") as log:
+        return subprocess.Popen(pin + command, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)
 
 
 def both(nccltap: str, engine: str, offs: Tuple[bool, bool], processors: List[int]) -> List[float]:
@@ -41,12 +43,15 @@ def both(nccltap: str, engine: str, offs: Tuple[bool, bool], processors: List[in
             start(nccltap, engine, folder, str(number), off, processor)
             for number, (off, processor) in enumerate(zip(offs, processors))
         ]
-        for run in runs:
-            said, _ = run.communicate()
-            if run.returncode != 0:
+        while None in (ended := [run.poll() for run in runs]) and not any(ended):
+            time.sleep(0.2)
+        for number, run in enumerate(runs):
+            if ended[number]:
+                # The other one waits for this one.
                 for other in runs:
-                    other.kill()
-                sys.exit(f"the engine ended with {run.returncode}:\n{said[-2000:]}")
+                    other.terminate()
+                    other.wait()
+                sys.exit(f"the engine ended with {ended[number]}:\n{(folder / f'{number}.log').read_text()[-2000:]}")
         read = [json.loads((folder / str(number)).read_text()) for number in range(2)]
     return [1e6 * statistics.median(times) for times in read]
 
