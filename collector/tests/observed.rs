@@ -2,7 +2,7 @@
 //!
 //! The files of `observed/` are the simulator's own account of runs of the matrix (`docs/rehearsal.md`), no tap's:
 //! `cargo run -p nccltap-tests --bin observed -- COUNTS_DIR` made them, start-up included. The name of a file
-//! is that of its row. `load-*` are runs of `tests/matrix/offline.py` with 64 requests of random lengths.
+//! is that of its row, and what a scheduler logged lies beside it. `load-*` are runs of `tests/matrix/offline.py` with 64 requests of random lengths.
 #![allow(missing_docs)]
 
 use serde_json::Value;
@@ -256,4 +256,20 @@ fn a_sequence_parallel_model_is_as_predicted() {
     );
     assert!(rows.iter().any(|row| row["op"] == "ReduceScatter"));
     assert_all_equal(row, &rows);
+}
+
+/// SGLang with requests by HTTP: its own at the start, those of its health check, and then one, or eight at once with CUDA graphs.
+#[test]
+fn sglang_is_as_predicted() {
+    for (how, graphs, kinds) in [("eager-served1", "", 5), ("graphs-served8", "--cuda-graphs", 77)]
+    {
+        let row = format!("sglang-0.5.5-llama-3.1-8b-tp2-{how}");
+        let mut options = vec!["--model llama-3.1-8b --tp 2 --engine sglang"];
+        options.extend([graphs].iter().filter(|option| !option.is_empty()));
+        let trace = traces(&row, 1);
+        options.push(trace.trim());
+        let rows = check(&row, &options);
+        assert!(rows.len() >= kinds, "{row}");
+        assert_all_equal(&row, &rows);
+    }
 }

@@ -45,31 +45,31 @@ impl ModelOptions {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct EngineOptions {
-    /// Engine of vLLM
+    /// Engine of vLLM, or SGLang
     #[arg(long, value_enum, default_value_t = EngineName::VllmV0)]
     engine: EngineName,
 
-    /// Release of vLLM [default: 0.8.5 for vllm-v0, 0.20 for vllm-v1]
+    /// Its release [default: 0.8.5 for vllm-v0, 0.20 for vllm-v1, 0.5.5 for sglang]
     #[arg(long, value_enum, value_name = "RELEASE")]
     engine_version: Option<Release>,
 
-    /// With CUDA graphs, that is without vLLM's --enforce-eager
+    /// With CUDA graphs, that is without vLLM's --enforce-eager and SGLang's --disable-cuda-graph
     #[arg(long)]
     cuda_graphs: bool,
 
-    /// With vLLM's custom all-reduce, that is without its --disable-custom-all-reduce
+    /// With the engine's custom all-reduce, that is without its --disable-custom-all-reduce
     #[arg(long)]
     custom_all_reduce: bool,
 
-    /// As given to vLLM [default: the model's]
+    /// As given to vLLM; SGLang's --context-length [default: the model's]
     #[arg(long, value_name = "TOKENS")]
     max_model_len: Option<u64>,
 
-    /// As given to vLLM [default: that of the engine]
+    /// As given to vLLM; SGLang's --max-running-requests [default: that of the engine]
     #[arg(long, value_name = "N")]
     max_num_seqs: Option<u64>,
 
-    /// As given to vLLM [default: that of the engine]
+    /// As given to vLLM; SGLang's --chunked-prefill-size [default: that of the engine]
     #[arg(long, value_name = "TOKENS")]
     max_num_batched_tokens: Option<u64>,
 
@@ -114,6 +114,7 @@ pub(super) struct EngineOptions {
 enum EngineName {
     VllmV0,
     VllmV1,
+    Sglang,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -142,12 +143,21 @@ enum Release {
     R0_20,
     #[value(name = "0.32")]
     R0_32,
+    #[value(name = "0.5.5")]
+    Sglang0_5_5,
 }
 
 impl EngineOptions {
     pub(super) fn settings(&self) -> anyhow::Result<Settings> {
         let engine = match (self.engine, self.engine_version) {
             (EngineName::VllmV0, None | Some(Release::R0_8)) => Engine::V0,
+            (EngineName::Sglang, None | Some(Release::Sglang0_5_5)) => Engine::Sglang,
+            (_, Some(Release::Sglang0_5_5)) => {
+                bail!("0.5.5 is a release of SGLang: give --engine sglang")
+            }
+            (EngineName::Sglang, Some(_)) => {
+                bail!("of SGLang, 0.5.5 is modelled: leave out --engine-version")
+            }
             (EngineName::VllmV0, Some(_)) => {
                 bail!("vLLM has no V0 engine after 0.10: give --engine vllm-v1")
             }

@@ -1,12 +1,12 @@
 //! The engines whose schedule is known, and how they are set up.
 //!
 //! Everything here was read in the source of vLLM 0.8.5.post1, 0.11.0, 0.20.0 and 0.32.0, and each rule names
-//! its file. Nothing was fitted to what a run showed.
+//! its file; what is SGLang's is in [`sglang`]. Nothing was fitted to what a run showed.
 
-use super::{Graphs, Layout, Model, Speculation, modelled, sequence_parallelism};
+use super::{Graphs, Layout, Model, Speculation, modelled, sequence_parallelism, sglang};
 use std::fmt;
 
-/// An engine of vLLM, by the release whose source was read.
+/// An engine, by the release whose source was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Engine {
     /// vLLM 0.8.5 with `VLLM_USE_V1=0`, as in the paper.
@@ -19,6 +19,8 @@ pub enum Engine {
     V1Release0_20,
     /// vLLM 0.32, with the model runner that is its default, another one.
     V1Release0_32,
+    /// SGLang 0.5.5.
+    Sglang,
 }
 
 impl Engine {
@@ -30,18 +32,19 @@ impl Engine {
             Self::V1Release0_11 => "vLLM 0.11 V1",
             Self::V1Release0_20 => "vLLM 0.20 V1",
             Self::V1Release0_32 => "vLLM 0.32 V1",
+            Self::Sglang => "SGLang 0.5.5",
         }
     }
 
     /// V0 collects the logits at one rank; V1 gives them to all (`platforms/interface.py`,
-    /// `use_all_gather`).
+    /// `use_all_gather`), and so does SGLang (`layers/logits_processor.py`, `_get_logits`).
     pub const fn gathers_logits(self) -> bool {
         matches!(self, Self::V0)
     }
 
     /// The driver tells the other tensor-parallel ranks each step's input by broadcasts of tensors
     /// (`worker/worker_base.py`, `_get_driver_input_and_broadcast`). V1 tells them through shared
-    /// memory.
+    /// memory, SGLang by Gloo (`managers/scheduler.py`, `recv_requests`).
     pub const fn broadcasts_metadata(self) -> bool {
         matches!(self, Self::V0)
     }
@@ -54,14 +57,20 @@ impl Engine {
     }
 
     /// V1 computes logits for each request of a step, also for a part of a prompt
-    /// (`v1/worker/gpu_model_runner.py`, `logits_indices`); V0 for those that sample
-    /// (`model_executor/sampling_metadata.py`).
+    /// (`v1/worker/gpu_model_runner.py`, `logits_indices`), as SGLang does (`layers/logits_processor.py`); V0 for
+    /// those that sample (`model_executor/sampling_metadata.py`).
     pub const fn rows_of_partial_prompts(self) -> bool {
         !matches!(self, Self::V0)
     }
+
+    /// SGLang's graphs have the logits in them, so these are padded as well (`model_executor/cuda_graph_runner.py`,
+    /// `capture_one_batch_size`); vLLM computes them behind the graph.
+    pub const fn captures_logits(self) -> bool {
+        matches!(self, Self::Sglang)
+    }
 }
 
-/// What of vLLM's command line changes the schedule. `None` is vLLM's default.
+/// What of the engine's command line changes the schedule, by vLLM's names. `None` is the engine's default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The engine.
@@ -150,7 +159,7 @@ pub struct Deployment {
 pub enum Refusal {
     /// vLLM would refuse it.
     Layout(super::LayoutError),
-    /// vLLM would do it in a way that is not known here.
+    /// The engine would do it in a way that is not known here.
     NotModelled(String),
     /// The setting contradicts itself.
     Setting(String),
@@ -176,6 +185,9 @@ impl From<super::LayoutError> for Refusal {
 /// vLLM's `_DEFAULT_MAX_NUM_BATCHED_TOKENS` in 0.8.5 (`config.py`).
 const V0_BATCHED_TOKENS: u64 = 2048;
 
+/// Its default of `--max-num-seqs`.
+const V0_SEQUENCES: u64 = 256;
+
 /// V0 turns chunked prefill on for sequences longer than this (`engine/arg_utils.py`,
 /// `_set_default_args_v0`).
 const V0_LONG_CONTEXT: u64 = 32_768;
@@ -200,13 +212,14 @@ impl Deployment {
             }
             false => true,
         });
-        let max_num_seqs = settings.max_num_seqs.unwrap_or(if v0 { 256 } else { V1_SERVE.1 });
-        let max_num_batched_tokens =
-            settings.max_num_batched_tokens.unwrap_or(match (v0, chunked_prefill) {
-                (true, true) => V0_BATCHED_TOKENS,
-                (true, false) => max_model_len.max(V0_BATCHED_TOKENS),
-                (false, _) => V1_SERVE.0,
-            });
+        let (tokens, sequences) = match (engine, chunked_prefill) {
+            (Engine::V0, true) => (V0_BATCHED_TOKENS, V0_SEQUENCES),
+            (Engine::V0, false) => (max_model_len.max(V0_BATCHED_TOKENS), V0_SEQUENCES),
+            (Engine::Sglang, _) => sglang::SERVE,
+            _ => V1_SERVE,
+        };
+        let max_num_seqs = settings.max_num_seqs.unwrap_or(sequences);
+        let max_num_batched_tokens = settings.max_num_batched_tokens.unwrap_or(tokens);
         for (flag, value) in [
             ("--max-model-len", max_model_len),
             ("--max-num-seqs", max_num_seqs),
@@ -217,7 +230,9 @@ impl Deployment {
                 return Err(Refusal::Setting(format!("{flag} must be above 0")));
             }
         }
-        if max_num_batched_tokens < max_num_seqs {
+        if engine == Engine::Sglang {
+            sglang::check(&model, layout, settings)?;
+        } else if max_num_batched_tokens < max_num_seqs {
             return Err(Refusal::Setting(format!(
                 "--max-num-batched-tokens {max_num_batched_tokens} is below --max-num-seqs \
                  {max_num_seqs}, which vLLM refuses"

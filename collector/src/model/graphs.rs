@@ -1,6 +1,6 @@
 //! Which steps are replayed from CUDA graphs, and to what size they are padded.
 
-use super::{Deployment, Engine, Refusal};
+use super::{Deployment, Engine, Layout, Refusal, sglang};
 
 /// The captured sizes of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,9 +10,9 @@ pub struct Graphs {
     /// Those of them that are captured as a whole as well, for steps in which every request computes as many
     /// tokens as a decode has: V1 of 0.11 and later.
     pub whole: Vec<u64>,
-    /// V0 captures decode steps alone; V1 any step that is small enough.
+    /// V0 and SGLang capture decode steps alone; V1 any step that is small enough.
     pub decode_only: bool,
-    /// V0: sequences longer than this are decoded without a graph.
+    /// Sequences longer than this are decoded without a graph, where decodes alone are captured.
     pub longest_sequence: u64,
     /// Sizes are captured as a whole and not in pieces: with sequence parallelism
     /// (`config/compilation.py`, `set_splitting_ops_for_v1`).
@@ -28,7 +28,11 @@ impl Graphs {
     pub(super) fn of(deployment: &Deployment) -> Result<Self, Refusal> {
         let Deployment { engine, max_num_seqs, max_num_batched_tokens, .. } = *deployment;
         let decode = deployment.decode_tokens();
-        let mut sizes = captured_sizes(engine, max_num_seqs, max_num_batched_tokens, decode);
+        let mut sizes = captured_sizes(
+            (engine, deployment.layout),
+            (max_num_seqs, max_num_batched_tokens),
+            decode,
+        );
         let whole_alone = deployment.sequence_parallel_from.is_some();
         if whole_alone {
             // `config/vllm.py`, `update_sizes_for_sequence_parallelism`.
@@ -45,15 +49,18 @@ impl Graphs {
         }
         // `v1/cudagraph_dispatcher.py`, `initialize_cudagraph_keys`; in 0.11 the same in `capture_model`.
         let decodes = match engine {
-            Engine::V0 | Engine::V1Release0_8 => 0..=0,
+            Engine::V0 | Engine::V1Release0_8 | Engine::Sglang => 0..=0,
             _ => decode..=decode.saturating_mul(max_num_seqs),
         };
         let whole = sizes.iter().copied().filter(|size| decodes.contains(size)).collect();
         Ok(Self {
             sizes,
             whole,
-            decode_only: engine == Engine::V0,
-            longest_sequence: deployment.max_model_len.min(V0_LONGEST_CAPTURED),
+            decode_only: matches!(engine, Engine::V0 | Engine::Sglang),
+            longest_sequence: match engine {
+                Engine::Sglang => deployment.max_model_len,
+                _ => deployment.max_model_len.min(V0_LONGEST_CAPTURED),
+            },
             whole_alone,
         })
     }
@@ -68,9 +75,8 @@ impl Graphs {
 /// `config/__init__.py` and `config/vllm.py`, the same function, in 0.11 and 0.20. A decode has `decode` tokens,
 /// guesses counted, of which the largest size takes account since 0.20.
 fn captured_sizes(
-    engine: Engine,
-    max_num_seqs: u64,
-    max_num_batched_tokens: u64,
+    (engine, layout): (Engine, Layout),
+    (max_num_seqs, max_num_batched_tokens): (u64, u64),
     decode: u64,
 ) -> Vec<u64> {
     let eights = |last: u64| [1, 2, 4].into_iter().chain((8..=last).step_by(8));
@@ -92,6 +98,7 @@ fn captured_sizes(
             let small = eights(255).filter(|size| *size <= largest);
             small.chain((256..=largest).step_by(16)).collect()
         }
+        Engine::Sglang => sglang::captured_sizes(layout, max_num_seqs),
     }
 }
 
@@ -115,7 +122,7 @@ fn multiples_of(decode: u64, sizes: &[u64]) -> Vec<u64> {
 mod tests {
     use super::*;
     use crate::model::presets::preset;
-    use crate::model::{Layout, Settings, Speculation};
+    use crate::model::{Settings, Speculation};
 
     /// What an engine captures for so many sequences, where n-grams make so many guesses.
     fn graphs(engine: Engine, max_num_seqs: u64, guesses: Option<u64>) -> Graphs {
@@ -134,7 +141,8 @@ mod tests {
 
     #[test]
     fn the_sizes_of_graphs_are_those_of_each_release() {
-        let sizes = |engine, seqs, tokens| captured_sizes(engine, seqs, tokens, 1);
+        let sizes =
+            |engine, seqs, tokens| captured_sizes((engine, Layout::new(2, 1)), (seqs, tokens), 1);
         let v0 = sizes(Engine::V0, 256, 2048);
         assert_eq!((v0.len(), v0.last()), (35, Some(&256)));
         assert_eq!(sizes(Engine::V0, 3, 2048), [1, 2, 4]);

@@ -28,6 +28,7 @@ pub mod presets;
 mod schedule;
 mod scheduler;
 mod sequence_parallelism;
+mod sglang;
 mod speculation;
 mod trace;
 mod workload;

@@ -1,7 +1,7 @@
 //! From requests, all at once or one after the other, to the steps of an engine.
 //!
 //! The rules are those of vLLM's schedulers (`core/scheduler.py` for V0, `v1/core/sched/scheduler.py`
-//! for V1), for a KV cache that has room for all that runs: nothing is preempted or swapped. When
+//! for V1) and of SGLang's (`managers/scheduler.py`), for a KV cache that has room for all that runs: nothing is preempted or swapped. When
 //! a request arrives, whether it is cut short, or finds a cached prefix is known only as far as it is
 //! said. For any other run give the steps themselves, or the scheduler's trace.
 
@@ -58,6 +58,8 @@ struct Running {
     computed: u64,
     /// Output tokens that it got.
     generated: u64,
+    /// Whether it was seen that it has all of them.
+    done: bool,
 }
 
 impl Running {
@@ -89,37 +91,43 @@ struct Scheduler<'a> {
     waiting: VecDeque<Request>,
     running: Vec<Running>,
     /// V0 with CUDA graphs and one stage looks at a step's tokens while the next step runs
-    /// (`engine/llm_engine.py`, `_advance_to_next_step`; `config.py`, `verify_async_output_proc`): it
-    /// sees one step late that a request is done, and each takes one decode step more.
-    late: u64,
+    /// (`engine/llm_engine.py`, `_advance_to_next_step`; `config.py`, `verify_async_output_proc`), and so does
+    /// SGLang (`event_loop_overlap`): it sees one step late that a request is done, which takes part once more if
+    /// that step is a decode.
+    late: bool,
     /// Steps that were made.
     made: u64,
 }
 
 impl<'a> Scheduler<'a> {
     fn new(deployment: &'a Deployment, requests: Vec<Request>) -> Self {
-        let late = deployment.engine == Engine::V0
-            && deployment.graphs.is_some()
-            && deployment.layout.pipeline == 1;
+        let late = match deployment.engine {
+            Engine::V0 => deployment.graphs.is_some() && deployment.layout.pipeline == 1,
+            engine => engine == Engine::Sglang,
+        };
         let running = Vec::new();
         let mut requests = requests;
         // Those that arrive together keep their order.
         requests.sort_by_key(|request| request.arrives);
-        Self { deployment, waiting: requests.into(), running, late: late.into(), made: 0 }
+        Self { deployment, waiting: requests.into(), running, late, made: 0 }
     }
 
     fn next_step(&mut self) -> Option<Step> {
-        let late = self.late;
-        self.running.retain(|running| {
-            running.in_prompt() || running.generated < running.request.output + late
-        });
+        self.running.retain(|running| !running.done);
+        for running in &mut self.running {
+            running.done = !running.in_prompt() && running.generated >= running.request.output;
+        }
+        if !self.late {
+            self.running.retain(|running| !running.done);
+        }
         // An engine with nothing to do waits for the next request.
         if let (true, Some(next)) = (self.running.is_empty(), self.waiting.front()) {
             self.made = self.made.max(next.arrives);
         }
-        let step = match self.deployment.chunked_prefill {
-            true => self.mixed_step(),
-            false => self.separate_step(),
+        let step = match (self.deployment.engine, self.deployment.chunked_prefill) {
+            (Engine::Sglang, _) => self.prompts_first_step(),
+            (_, true) => self.mixed_step(),
+            (_, false) => self.separate_step(),
         };
         self.made += 1;
         (step.sequences() > 0).then_some(step)
@@ -144,6 +152,29 @@ impl<'a> Scheduler<'a> {
                 }
             }
         }
+        self.admit_parts(&mut step, budget);
+        step
+    }
+
+    /// Parts of prompts as long as there are any, else the next token of all (`get_next_batch_to_run` of SGLang,
+    /// and `PrefillAdder` of its `managers/schedule_policy.py`).
+    fn prompts_first_step(&mut self) -> Step {
+        let mut step = Step::default();
+        let mut budget = self.deployment.max_num_batched_tokens;
+        for running in self.running.iter_mut().filter(|running| running.in_prompt()) {
+            let chunk = running.chunk(budget);
+            budget -= chunk.tokens;
+            step.prompts.push(chunk);
+        }
+        self.admit_parts(&mut step, budget);
+        if step.prompts.is_empty() {
+            step.decodes.extend(self.running.iter_mut().map(Running::decode));
+        }
+        step
+    }
+
+    /// New prompts, of the last of which as much as `budget` leaves.
+    fn admit_parts(&mut self, step: &mut Step, mut budget: u64) {
         while budget > 0 && (self.running.len() as u64) < self.deployment.max_num_seqs {
             let Some(mut new) = self.admit() else { break };
             let chunk = new.chunk(budget);
@@ -151,7 +182,6 @@ impl<'a> Scheduler<'a> {
             step.prompts.push(chunk);
             self.running.push(new);
         }
-        step
     }
 
     /// New prompts as long as any fit, whole; when none does, all that run decode
@@ -181,7 +211,7 @@ impl<'a> Scheduler<'a> {
     fn admit(&mut self) -> Option<Running> {
         let made = self.made;
         let request = self.waiting.pop_front_if(|request| request.arrives <= made)?;
-        Some(Running { request, computed: request.cached, generated: 0 })
+        Some(Running { request, computed: request.cached, generated: 0, done: false })
     }
 }
 
@@ -202,6 +232,7 @@ mod tests {
 
     const SHORT: Settings = Settings { max_model_len: Some(4096), ..Settings::PAPER };
     const V1: Settings = Settings { engine: Engine::V1Release0_11, ..SHORT };
+    const SGLANG: Settings = Settings { engine: Engine::Sglang, ..SHORT };
 
     #[test]
     fn one_request_is_one_prefill_and_a_decode_for_each_further_token() {
@@ -220,6 +251,37 @@ mod tests {
         let steps = steps(&deployment(graphs), &[request(128, 128)]).unwrap();
         assert_eq!(steps.len(), 129);
         assert_eq!(steps[128].decodes, [256]);
+    }
+
+    #[test]
+    fn a_request_that_is_done_takes_no_part_behind_a_prompt_that_came_meanwhile() {
+        let graphs = Settings { cuda_graphs: true, ..SHORT };
+        let late = Request { arrives: 3, ..request(100, 1) };
+        for settings in [graphs, SGLANG] {
+            let steps = steps(&deployment(settings), &[request(100, 3), late]).unwrap();
+            let kinds: Vec<_> = steps.iter().map(|s| (s.phase(), s.tokens())).collect();
+            use Phase::{Decode, Prefill};
+            assert_eq!(
+                kinds,
+                [(Prefill, 100), (Decode, 1), (Decode, 1), (Prefill, 100), (Decode, 1)],
+                "the last is that of the second request, which is seen late as well"
+            );
+        }
+    }
+
+    #[test]
+    fn sglang_computes_parts_of_prompts_before_any_decode_and_each_request_decodes_once_more() {
+        let settings = Settings { max_num_batched_tokens: Some(256), ..SGLANG };
+        let requests = [request(100, 3), request(300, 2), request(50, 2)];
+        let steps = steps(&deployment(settings), &requests).unwrap();
+        let shapes: Vec<(Vec<u64>, usize)> = steps
+            .iter()
+            .map(|step| (step.prompts.iter().map(|c| c.tokens).collect(), step.decodes.len()))
+            .collect();
+        assert_eq!(
+            shapes,
+            [(vec![100, 156], 0), (vec![144, 50], 0), (vec![], 3), (vec![], 3), (vec![], 1),]
+        );
     }
 
     #[test]
@@ -292,6 +354,42 @@ mod tests {
         let settings = Settings { max_num_batched_tokens: Some(256), max_num_seqs: Some(64), ..V1 };
         let late = Request { arrives: 1, ..request(100, 3) };
         assert_eq!(steps(&deployment(settings), &[request(300, 5), late]).unwrap(), theirs);
+    }
+
+    #[test]
+    fn the_rules_make_the_steps_that_the_scheduler_of_sglang_logged() {
+        // Eight requests by HTTP, of which two came first. Its own ones are in the eleven lines before.
+        let log = include_str!(
+            "../../tests/observed/sglang-0.5.5-llama-3.1-8b-tp2-graphs-served8-0.jsonl"
+        );
+        let mut trace = crate::model::Trace::default();
+        let logged: Vec<Step> = log
+            .lines()
+            .map(|line| trace.step(&serde_json::from_str(line).unwrap()).unwrap())
+            .collect();
+        let asked = [
+            (480, 63, 0),
+            (411, 106, 0),
+            (784, 32, 1),
+            (105, 26, 1),
+            (1053, 42, 1),
+            (296, 47, 1),
+            (836, 98, 1),
+            (78, 74, 1),
+        ];
+        let requests =
+            asked.map(|(prompt, output, arrives)| Request { arrives, ..request(prompt, output) });
+        // The log lists the requests of a step in the order of their names.
+        let sorted = |step: &Step| {
+            let mut prompts: Vec<u64> = step.prompts.iter().map(|chunk| chunk.tokens).collect();
+            let mut decodes = step.decodes.clone();
+            prompts.sort_unstable();
+            decodes.sort_unstable();
+            (prompts, decodes)
+        };
+        let ours = steps(&deployment(SGLANG), &requests).unwrap();
+        let theirs: Vec<_> = logged[11..].iter().map(sorted).collect();
+        assert_eq!(ours.iter().map(sorted).collect::<Vec<_>>(), theirs);
     }
 
     #[test]

@@ -1,12 +1,13 @@
-"""Writes down what vLLM's own scheduler scheduled, in the form that `nccltap predict --trace` and `nccltap check --trace` read.
+"""Writes down what the own scheduler of vLLM or SGLang scheduled, in the form that `nccltap predict --trace` and `nccltap check --trace` read.
 
 Python runs this file at its start when its folder is in PYTHONPATH. Nothing of nccltap takes part. The process that has the scheduler
-writes VLLM_SCHEDULE_TRACE/PID.jsonl, a line for each step that computes something:
+writes SCHEDULE_TRACE/PID.jsonl, a line for each step that computes something:
 
     {"new": {REQUEST: {"prompt": TOKENS, "cached": TOKENS}}, "tokens": {REQUEST: TOKENS}, "drafts": {REQUEST: TOKENS}}
 
 `new` has the requests that are scheduled for the first time, or anew after they were preempted. A line with no tokens is a pass that a
-replica makes because others make theirs. Tried with vLLM 0.8.5 (V0 and V1), 0.11 and 0.20; with replicas, 0.11 and 0.20.
+replica makes because others make theirs. Tried with vLLM 0.8.5 (V0 and V1), 0.11, 0.20 and 0.32; with replicas, 0.11 and 0.20; with
+SGLang 0.5.5, where the scheduler of the first tensor-parallel rank writes.
 """
 
 import functools
@@ -14,7 +15,7 @@ import json
 import os
 import sys
 
-FOLDER = os.environ.get("VLLM_SCHEDULE_TRACE")
+FOLDER = os.environ.get("SCHEDULE_TRACE")
 
 
 def write(new, tokens, drafts):
@@ -93,7 +94,36 @@ def patch_replicas(module):
     module.EngineCore.execute_dummy_batch = traced
 
 
-PATCHES = {"vllm.core.scheduler": patch_v0, "vllm.v1.core.sched.scheduler": patch_v1, "vllm.v1.engine.core": patch_replicas}
+def patch_sglang(module):
+    run_batch = module.Scheduler.run_batch
+    computed = {}
+
+    @functools.wraps(run_batch)
+    def traced(self, batch):
+        if self.tp_rank == 0 and not batch.forward_mode.is_idle():
+            new, tokens = {}, {}
+            prefills = batch.forward_mode.is_extend()
+            for request in batch.reqs:
+                name, part = request.rid, 1
+                if prefills and request not in (batch.decoding_reqs or ()):
+                    part, before = request.extend_input_len, len(request.prefix_indices)
+                    if computed.get(name) != before:
+                        new[name] = {"prompt": len(request.origin_input_ids) + len(request.output_ids), "cached": before}
+                        computed[name] = before
+                computed[name] += part
+                tokens[name] = part
+            write(new, tokens, {})
+        return run_batch(self, batch)
+
+    module.Scheduler.run_batch = traced
+
+
+PATCHES = {
+    "sglang.srt.managers.scheduler": patch_sglang,
+    "vllm.core.scheduler": patch_v0,
+    "vllm.v1.core.sched.scheduler": patch_v1,
+    "vllm.v1.engine.core": patch_replicas,
+}
 
 if FOLDER:
     sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "patching"))

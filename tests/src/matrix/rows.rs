@@ -168,6 +168,7 @@ pub const ROWS: &[Row] = &[
     row(NEWEST, None, L8, tp(2), GRAPHS, SEVERAL),
     row(NEWEST, None, L8, tp(2), EAGER, served(8)),
     row(SGLANG, None, L8, tp(2), EAGER, served(1)),
+    row(SGLANG, None, L8, tp(2), GRAPHS, served(8)),
     by_default(row(OLD, V0, L8, tp(2), EAGER, ONE)),
     by_default(row(OLD, V0, L8, tp(4), GRAPHS, SEVERAL)),
     by_default(row(OLD, V1, L8, tp(2), GRAPHS, SEVERAL)),
@@ -176,6 +177,7 @@ pub const ROWS: &[Row] = &[
     by_default(row(V20, None, L8, tp(2), GRAPHS, SEVERAL)),
     by_default(row(V20, None, L8, tp(4), GRAPHS, SEVERAL)),
     by_default(row(NEWEST, None, L8, tp(2), GRAPHS, SEVERAL)),
+    by_default(row(SGLANG, None, L8, tp(4), GRAPHS, served(8))),
 ];
 
 impl Row {

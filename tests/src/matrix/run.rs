@@ -233,9 +233,7 @@ fn rehearse(row: &Row, place: &Place, options: &[&str]) -> Command {
         .args(["--gpus-per-node", &row.gpus_per_node().to_string(), "--report"])
         .arg(place.report());
     // The engine's own log of its steps, from which `prediction` predicts.
-    command
-        .env("PYTHONPATH", script("trace"))
-        .env("VLLM_SCHEDULE_TRACE", trace_folder(place.folder));
+    command.env("PYTHONPATH", script("trace")).env("SCHEDULE_TRACE", trace_folder(place.folder));
     if let Some(version) = row.version {
         command.env("VLLM_USE_V1", if version { "1" } else { "0" });
     }

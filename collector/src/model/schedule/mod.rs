@@ -195,14 +195,16 @@ impl Schedule {
     /// A step of one replica; `replicas` is how many tokens, padding counted, each of those has that
     /// make it together.
     fn step(&mut self, deployment: &Deployment, replica: u32, step: &Step, replicas: &[u64]) {
-        let rows = match deployment.engine.rows_of_partial_prompts() {
-            true => step.sequences() + step.drafts,
-            false => step.sampled(),
+        let replayed = replayed_at(deployment, step);
+        let rows = match (deployment.engine.rows_of_partial_prompts(), replayed) {
+            (_, Some(size)) if deployment.engine.captures_logits() => size,
+            (true, _) => step.sequences() + step.drafts,
+            (false, _) => step.sampled(),
         };
         let forward =
             Forward { deployment, replica, phase: step.phase(), replicas, warms_up: false };
         if deployment.engine.broadcasts_metadata() {
-            metadata::broadcast(self, &forward, step, replayed_at(deployment, step));
+            metadata::broadcast(self, &forward, step, replayed);
         }
         for stage in 0..deployment.layout.pipeline {
             forward.agree(self, stage, 1);
@@ -233,8 +235,8 @@ impl Schedule {
     }
 }
 
-/// The padded size if the step is replayed from a CUDA graph: in V0 steps of decodes alone
-/// (`worker/model_runner.py`, `_use_captured_graph`), in V1 all that are small enough
+/// The padded size if the step is replayed from a CUDA graph: in V0 and SGLang steps of decodes alone
+/// (`worker/model_runner.py`, `_use_captured_graph`; `model_executor/cuda_graph_runner.py`, `can_run`), in V1 all that are small enough
 /// (`v1/worker/gpu_model_runner.py`, `_get_num_input_tokens`; `_determine_batch_execution_and_padding`
 /// in 0.20).
 fn replayed_at(deployment: &Deployment, step: &Step) -> Option<u64> {
@@ -261,7 +263,7 @@ impl Engine {
     /// Whether all that the engine does before the first request is known. Later releases tune
     /// FlashInfer, if it is there.
     pub const fn startup_is_known(self) -> bool {
-        matches!(self, Self::V0 | Self::V1Release0_8)
+        matches!(self, Self::V0 | Self::V1Release0_8 | Self::Sglang)
     }
 }
 

@@ -6,8 +6,9 @@ use crate::model::{Deployment, Engine, Graphs, Phase};
 use nccltap_proto::{Datatype, Operation};
 use std::collections::BTreeMap;
 
-/// V0 runs a size so often before it captures it (`worker/model_runner.py`, `_NUM_WARMUP_ITERS`).
-const V0_WARM_UPS: u64 = 2;
+/// V0 and SGLang run a size so often before they capture it (`worker/model_runner.py`, `_NUM_WARMUP_ITERS`;
+/// `model_executor/cuda_graph_runner.py`, `capture_one_batch_size`).
+const WARM_UPS: u64 = 2;
 
 /// vLLM 0.20 captures the largest sizes of each kind twice, at first to see what memory they take
 /// (`v1/worker/gpu_model_runner.py`, `profile_cudagraph_memory`).
@@ -29,37 +30,42 @@ pub(super) fn start(schedule: &mut Schedule, deployment: &Deployment, replica: u
     for stage in 0..layout.pipeline {
         first_use(schedule, &forward(deployment, replica, &one), stage);
     }
-    // A profiling pass of as many tokens and sequences as there may be, each stage for itself
-    // (`profile_run` of both model runners).
-    let most = tokens(deployment.max_num_batched_tokens);
-    let profile = forward(deployment, replica, &most);
-    for stage in 0..layout.pipeline {
-        profile.agree(schedule, stage, 1);
-        profile.layers(schedule, stage, 1);
-    }
-    profile.draft_without_requests(schedule);
     let sequences = deployment.max_num_seqs.min(deployment.max_num_batched_tokens);
-    profile.logits(schedule, sequences);
+    // A profiling pass of as many tokens and sequences as there may be, each stage for itself
+    // (`profile_run` of both model runners of vLLM).
+    if deployment.engine != Engine::Sglang {
+        let most = tokens(deployment.max_num_batched_tokens);
+        let profile = forward(deployment, replica, &most);
+        for stage in 0..layout.pipeline {
+            profile.agree(schedule, stage, 1);
+            profile.layers(schedule, stage, 1);
+        }
+        profile.draft_without_requests(schedule);
+        profile.logits(schedule, sequences);
+    }
     warm_up::warm_up(schedule, deployment, replica);
     // What is captured is not sent; the passes before each capture are, and before every capture
     // replicas agree on its size.
     for (size, captures) in captures(deployment) {
         let times = captures.in_pieces + captures.whole;
-        let size = tokens(size);
+        let batch = tokens(size);
         for stage in 0..layout.pipeline {
-            let warm_up = Forward { warms_up: true, ..forward(deployment, replica, &size) };
+            let warm_up = Forward { warms_up: true, ..forward(deployment, replica, &batch) };
             // Each is captured as often as it is run before.
             warm_up.agree(schedule, stage, 2 * times);
             warm_up.layers(schedule, stage, times);
             if stage == warm_up.last_stage() {
                 warm_up.draft_at_captures(schedule, captures);
+                if deployment.engine.captures_logits() {
+                    warm_up.logits_of(schedule, size, deployment.model.vocab_size, times);
+                }
             }
         }
     }
     // The last stage of V1 tries the sampler with as many sequences as there may be
     // (`v1/worker/gpu_worker.py`, `compile_or_warm_up_model`).
     // The model runner of 0.32 has tried it at the end of the profiling pass, and no more.
-    if !matches!(deployment.engine, Engine::V0 | Engine::V1Release0_32) {
+    if !matches!(deployment.engine, Engine::V0 | Engine::V1Release0_32 | Engine::Sglang) {
         let tokens = tokens(sequences);
         let sampler = forward(deployment, replica, &tokens);
         sampler.agree(schedule, sampler.last_stage(), 1);
@@ -96,8 +102,9 @@ fn captures(deployment: &Deployment) -> BTreeMap<u64, Captures> {
         // One set of graphs for each pipeline stage's turn.
         Engine::V0 => {
             let stages = u64::from(deployment.layout.pipeline);
-            run(sizes, Captures { whole: V0_WARM_UPS * stages, ..WHOLE });
+            run(sizes, Captures { whole: WARM_UPS * stages, ..WHOLE });
         }
+        Engine::Sglang => run(sizes, Captures { whole: WARM_UPS, ..WHOLE }),
         Engine::V1Release0_8 => run(sizes, IN_PIECES),
         // From here on every size is captured in pieces, and those that decodes can have whole.
         Engine::V1Release0_11 => {
@@ -131,7 +138,7 @@ fn captures(deployment: &Deployment) -> BTreeMap<u64, Captures> {
 fn first_use(schedule: &mut Schedule, forward: &Forward<'_>, stage: u32) {
     let layout = forward.deployment.layout;
     let experts = match forward.deployment.engine {
-        Engine::V0 | Engine::V1Release0_8 => false,
+        Engine::V0 | Engine::V1Release0_8 | Engine::Sglang => false,
         Engine::V1Release0_11 => true,
         Engine::V1Release0_20 | Engine::V1Release0_32 => forward.deployment.model.experts.is_some(),
     };

@@ -1,4 +1,4 @@
-//! What each release of vLLM does by itself.
+//! What each engine does by itself.
 
 use super::*;
 
@@ -282,4 +282,37 @@ fn replicas_of_a_dense_model_share_the_requests_and_say_nothing_to_each_other() 
         predict(deployment("llama-3.1-8b", 2, 1, settings), &[request(128, 3); 2]).totals(|_| true);
     assert_eq!(both.bus_bytes, 2 * one.bus_bytes);
     assert_eq!(both.operations, 2 * one.operations);
+}
+
+#[test]
+fn sglang_runs_nothing_before_its_first_request_but_what_it_captures() {
+    let settings = Settings { engine: Engine::Sglang, ..Settings::PAPER };
+    let eager = predict(deployment("llama-3.1-8b", 2, 1, settings), &[request(1, 1)]);
+    assert_eq!(startup(&eager, 0), [("AllReduce", vec![1], 1)]);
+    let graphs = Settings { cuda_graphs: true, max_num_seqs: Some(3), ..settings };
+    let captured = predict(deployment("llama-3.1-8b", 2, 1, graphs), &[request(1, 1)]);
+    // 1, 2 and 3 sequences, each twice: 65 all-reduces, and the logits with them.
+    let mut expected = vec![("AllReduce", vec![1], 1)];
+    expected.extend([1, 2, 3].map(|size| ("AllReduce", vec![size, 4096], 130)));
+    expected.extend([1, 2, 3].map(|size| ("AllGather", vec![size, 128_256], 2)));
+    let mut seen = startup(&captured, 0);
+    seen.sort();
+    expected.sort();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn sglang_pads_the_logits_with_the_step_and_never_a_prompt() {
+    let settings = Settings { engine: Engine::Sglang, cuda_graphs: true, ..Settings::PAPER };
+    let requests = [request(5, 2); 3];
+    let prediction = predict(deployment("llama-3.1-8b", 2, 1, settings), &requests);
+    // Two decodes, since it sees one step late that the requests are done.
+    assert_eq!(
+        rows(&prediction, "AllGather"),
+        [(0, "prefill", vec![3, 128_256], 1), (0, "decode", vec![4, 128_256], 2)]
+    );
+    assert_eq!(
+        rows(&prediction, "AllReduce"),
+        [(0, "prefill", vec![15, 4096], 65), (0, "decode", vec![4, 4096], 130)]
+    );
 }
