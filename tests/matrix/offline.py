@@ -3,7 +3,7 @@
 
 usage: offline.py MODEL_FOLDER TENSOR_PARALLEL PIPELINE_PARALLEL [--data N] [--requests N] [--chunked TOKENS] [--seed N] [--graphs]
        [--experts] [--speculative JSON] [--compilation JSON] [--prompt N] [--output N] [--concurrency N] [--times FILE]
-       [--together FOLDER]
+       [--together FOLDER] [--custom-all-reduce] [--sequences N]
 """
 
 import argparse
@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--times", help="a file for the seconds between the tokens of each request, one array per line")
     parser.add_argument("--together", type=Path, help="no request before two runs that share this folder are ready for theirs")
     parser.add_argument("--experts", action="store_true", help="expert parallelism")
+    parser.add_argument("--custom-all-reduce", action="store_true", help="vLLM's own all-reduce, which is its default")
+    parser.add_argument("--sequences", type=int, help="sequences in a step, as vLLM's --max-num-seqs takes it")
     arguments = parser.parse_args()
 
     from vllm import AsyncEngineArgs, SamplingParams
@@ -49,7 +51,7 @@ def main() -> None:
         enable_expert_parallel=arguments.experts,
         distributed_executor_backend="mp",
         enforce_eager=not arguments.graphs,
-        disable_custom_all_reduce=True,
+        disable_custom_all_reduce=not arguments.custom_all_reduce,
         max_model_len=2048,
         num_gpu_blocks_override=4096,
         swap_space=0,
@@ -63,6 +65,8 @@ def main() -> None:
     if arguments.chunked:
         # V1 wants no more sequences in a step than tokens.
         options.update(enable_chunked_prefill=True, max_num_batched_tokens=arguments.chunked, max_num_seqs=min(256, arguments.chunked))
+    if arguments.sequences:
+        options.update(max_num_seqs=arguments.sequences)
     engine_arguments = AsyncEngineArgs(**options)
     if os.environ.get("VLLM_USE_V1") == "0":
         from vllm import AsyncLLMEngine as Engine
