@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Holds `nccltap check` against unmodified vLLM with models, layouts and loads that nobody chose: a seed draws them.
 
-usage: random_models.py NCCLTAP OBSERVED [--seed N] [--trials N] [--keep FOLDER]
+usage: random_models.py NCCLTAP OBSERVED [--seed N] [--trials N] [--keep FOLDER [--again]]
 
 NCCLTAP is the command, beside its libraries; OBSERVED the program that prints the simulator's own account (`cargo build -p nccltap-tests
 --bin observed`). Engines come from `nccltap rehearse install`. A trial is one seed: a config.json of a known architecture, an engine, a
@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -136,7 +137,7 @@ def draw(seed: int) -> Trial:
     layouts = [(tensor, pipeline) for tensor in (1, 2, 3, 4) for pipeline in (1, 2, 3) if 1 < tensor * pipeline <= 6]
     tensor, pipeline = numbers.choice(layouts)
     config = draw_model(numbers, architecture, model_type, tensor, pipeline)
-    chunked = numbers.choice([None, None, 64, 200, 512])
+    chunked = numbers.choice([None, None, 64, 100, 512])
     return Trial(
         seed=seed,
         release=release,
@@ -231,6 +232,11 @@ def run(trial: Trial, folder: Path, nccltap: Path, observed: Path) -> tuple[str,
     failed = serve(trial, folder, nccltap, config)
     if failed:
         return "engine failed", failed
+    return judge(trial, folder, nccltap, observed)
+
+
+def judge(trial: Trial, folder: Path, nccltap: Path, observed: Path) -> tuple[str, str]:
+    """Holds what a run left in the folder against its prediction."""
     account = subprocess.run([observed, folder / "counts"], capture_output=True, text=True)
     if account.returncode != 0:
         return "DIFFERENT", said(account.stderr)
@@ -241,7 +247,7 @@ def run(trial: Trial, folder: Path, nccltap: Path, observed: Path) -> tuple[str,
             row["ranks_in_group"] = trial.tensor
     simulator = folder / "simulator.json"
     simulator.write_text(json.dumps(rows))
-    command = [str(nccltap), "check", str(simulator), "--model-config", str(config), *trial.check_options()]
+    command = [str(nccltap), "check", str(simulator), "--model-config", str(folder / "config.json"), *trial.check_options()]
     for trace in sorted((folder / "trace").iterdir()):
         command += ["--trace", str(trace)]
     checked = subprocess.run([*command, "--format", "json", "--all"], capture_output=True, text=True)
@@ -288,9 +294,9 @@ def serve(trial: Trial, folder: Path, nccltap: Path, config: Path) -> str | None
     text = output.read_text(errors="replace")
     if ended == 0 and "\ngenerated " in text:
         return None
-    errors = [line for line in text.splitlines() if "Error" in line or "assert" in line.lower() or line.startswith("nccltap rehearsal: ")]
     # What went wrong first; the rest are processes that end because others did.
-    return f"it ended with {ended}: {errors[0].strip() if errors else said(text)}"
+    error = re.search(r"\b\w+(Error|Exception): .*|^nccltap rehearsal: .*", text, re.MULTILINE)
+    return f"it ended with {ended}: {error.group(0)[:300] if error else said(text)}"
 
 
 def said(text: str) -> str:
@@ -305,16 +311,23 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the first trial")
     parser.add_argument("--trials", type=int, default=1, help="so many, each with the next seed")
     parser.add_argument("--keep", type=Path, help="leave what each trial wrote in FOLDER/SEED")
+    parser.add_argument("--again", action="store_true", help="judge what --keep left, without the engine")
     options = parser.parse_args()
+    if options.again and not options.keep:
+        parser.error("--again needs the folder: --keep")
+    programs = (options.nccltap.resolve(), options.observed.resolve())
     different = False
     for seed in range(options.seed, options.seed + options.trials):
         trial = draw(seed)
         with tempfile.TemporaryDirectory(prefix="nccltap-random-") as temporary:
-            folder = Path(temporary) / "trial"
-            if options.keep:
-                folder = options.keep.resolve() / str(seed)
+            folder = options.keep.resolve() / str(seed) if options.keep else Path(temporary) / "trial"
+            if options.again:
+                if not (folder / "simulator.json").exists():
+                    continue
+                verdict, rest = judge(trial, folder, *programs)
+            else:
                 shutil.rmtree(folder, ignore_errors=True)
-            verdict, rest = run(trial, folder, options.nccltap.resolve(), options.observed.resolve())
+                verdict, rest = run(trial, folder, *programs)
         print(f"{trial}: {verdict} {rest}", flush=True)
         different |= verdict == "DIFFERENT"
     return 1 if different else 0

@@ -190,14 +190,27 @@ impl Fields<'_> {
         Ok((Some(bits.ok_or_else(unknown)?), Some(method.to_owned())))
     }
 
-    /// Gemma's and Qwen's windows are of single layers, which vLLM's scheduler ignores, and Qwen2
-    /// states one that it does not use.
-    fn sliding_window(&self, architecture: Architecture) -> Result<bool, ModelError> {
-        if matches!(architecture, Architecture::Gemma2 | Architecture::Gemma3) {
-            return Ok(false);
-        }
-        let used = self.flag_or("use_sliding_window", true)?;
-        Ok(used && self.number("sliding_window")?.is_some())
+    /// Gemma's windows are of single layers, which vLLM's scheduler ignores (`config.py` of 0.8.5,
+    /// `interleaved_attn_models`). Where a field is left out, Transformers' defaults hold: Mistral's window is 4096, which
+    /// null turns off, and Qwen has one that it does not use.
+    fn sliding_window(&self, architecture: Architecture) -> Result<Option<u64>, ModelError> {
+        const DEFAULT: u64 = 4096;
+        let (used, otherwise) = match architecture {
+            Architecture::Gemma2 | Architecture::Gemma3 => return Ok(None),
+            Architecture::Mistral => (true, Some(DEFAULT)),
+            Architecture::Qwen2
+            | Architecture::Qwen3
+            | Architecture::Qwen2Moe
+            | Architecture::Qwen3Moe => (false, Some(DEFAULT)),
+            _ => (true, None),
+        };
+        let used = self.flag_or("use_sliding_window", used)?;
+        let field = "sliding_window";
+        let window = match self.0.contains_key(field) {
+            true => self.number(field)?,
+            false => otherwise,
+        };
+        Ok(window.filter(|_| used))
     }
 
     fn experts(&self, architecture: Architecture) -> Result<Option<Experts>, ModelError> {
@@ -331,6 +344,24 @@ mod tests {
         let fp8 = json!({"quant_method": "compressed-tensors",
             "config_groups": {"group_0": {"weights": {"num_bits": 8}}}});
         assert_eq!(read(with(llama(), "quantization_config", fp8)).unwrap().weight_bits, 8);
+    }
+
+    #[test]
+    fn a_window_that_is_left_out_is_the_one_of_transformers() {
+        let of = |architecture: &str, fields: &[(&str, Value)]| {
+            let mut config = with(llama(), "architectures", json!([architecture]));
+            fields.iter().for_each(|(field, value)| config[*field] = value.clone());
+            read(config).unwrap().sliding_window
+        };
+        let window = |value| ("sliding_window", value);
+        assert_eq!(of("LlamaForCausalLM", &[]), None);
+        assert_eq!(of("Phi3ForCausalLM", &[window(json!(512))]), Some(512));
+        assert_eq!(of("MistralForCausalLM", &[]), Some(4096));
+        assert_eq!(of("MistralForCausalLM", &[window(Value::Null)]), None);
+        assert_eq!(of("Qwen2ForCausalLM", &[window(json!(512))]), None, "not used");
+        let used = ("use_sliding_window", json!(true));
+        assert_eq!(of("Qwen2ForCausalLM", &[window(json!(512)), used]), Some(512));
+        assert_eq!(of("Gemma2ForCausalLM", &[window(json!(512))]), None, "of single layers");
     }
 
     #[test]

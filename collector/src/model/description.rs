@@ -35,8 +35,9 @@ pub struct Model {
     pub quantization: Option<String>,
     /// The longest sequence that the model is made for.
     pub max_position_embeddings: u64,
-    /// vLLM's attention windows over the whole model, so that chunked prefill is not its default.
-    pub sliding_window: bool,
+    /// How far back the attention of every layer sees, if not to the beginning. V0 then has no chunked prefill by
+    /// default, and shorter block tables.
+    pub sliding_window: Option<u64>,
 }
 
 /// The part of a mixture-of-experts model that a dense model does not have.

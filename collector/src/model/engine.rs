@@ -3,7 +3,10 @@
 //! Everything here was read in the source of vLLM 0.8.5.post1, 0.11.0, 0.20.0 and 0.32.0, and each rule names
 //! its file; what is SGLang's is in [`sglang`]. Nothing was fitted to what a run showed.
 
-use super::{Graphs, Layout, Model, Speculation, modelled, sequence_parallelism, sglang};
+use super::{
+    Architecture, Graphs, Layout, Model, Speculation, modelled, sequence_parallelism, sglang,
+};
+use nccltap_proto::Datatype;
 use std::fmt;
 
 /// An engine, by the release whose source was read.
@@ -54,6 +57,33 @@ impl Engine {
     /// `_pp_broadcast_prev_sampled_token_ids`; in 0.32 `v1/worker/gpu/pp_utils.py`).
     pub const fn broadcasts_sampled_tokens(self) -> bool {
         matches!(self, Self::V1Release0_20 | Self::V1Release0_32)
+    }
+
+    /// What activations are made of. Since 0.11 vLLM serves Gemma 2 and 3 of float16 in bfloat16
+    /// (`config/model.py`, `_FLOAT16_NOT_SUPPORTED_MODELS`).
+    pub fn activations(self, model: &Model) -> Datatype {
+        let falls_back = match self {
+            Self::V0 | Self::V1Release0_8 | Self::Sglang => false,
+            Self::V1Release0_11 | Self::V1Release0_20 | Self::V1Release0_32 => {
+                matches!(model.architecture, Architecture::Gemma2 | Architecture::Gemma3)
+            }
+        };
+        match model.activations {
+            Datatype::Float16 if falls_back => Datatype::Bfloat16,
+            other => other,
+        }
+    }
+
+    /// Whether FlashAttention takes heads of `size` elements (`attention/backends/flash_attn.py`,
+    /// `get_supported_head_sizes`; in 0.11 under `v1`; `supports_head_size` since 0.20). If not, V0 takes xFormers, and 0.11
+    /// FlexAttention (`platforms/cuda.py`, `get_attn_backend_cls`).
+    pub const fn flash_attention_takes(self, size: u64) -> bool {
+        match self {
+            Self::V0 | Self::V1Release0_8 | Self::V1Release0_11 => {
+                size.is_multiple_of(32) && size >= 32 && size <= 256
+            }
+            _ => size.is_multiple_of(8) && size <= 256,
+        }
     }
 
     /// V1 computes logits for each request of a step, also for a part of a prompt
@@ -198,16 +228,17 @@ const V1_SERVE: (u64, u64) = (8192, 1024);
 
 impl Deployment {
     /// Fills in vLLM's defaults, and refuses what vLLM refuses or what is not known here.
-    pub fn new(model: Model, layout: Layout, settings: Settings) -> Result<Self, Refusal> {
+    pub fn new(mut model: Model, layout: Layout, settings: Settings) -> Result<Self, Refusal> {
         layout.check(&model)?;
         let engine = settings.engine;
+        model.activations = engine.activations(&model);
         modelled::check(&model, layout, engine)?;
         let max_model_len = settings.max_model_len.unwrap_or(model.max_position_embeddings);
         let v0 = engine == Engine::V0;
         let chunked_prefill = settings.chunked_prefill.unwrap_or(match v0 {
             true => {
                 max_model_len > V0_LONG_CONTEXT
-                    && !model.sliding_window
+                    && model.sliding_window.is_none()
                     && !model.architecture.latent_attention()
             }
             false => true,
@@ -290,6 +321,24 @@ mod tests {
         let short = deployment(short).unwrap();
         assert!(!short.chunked_prefill);
         assert_eq!(short.max_num_batched_tokens, 4096);
+    }
+
+    #[test]
+    fn gemma_of_float16_is_served_in_bfloat16_since_0_11() {
+        let config = r#"{"architectures": ["Gemma2ForCausalLM"], "hidden_size": 256, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "vocab_size": 2048, "intermediate_size": 512,
+            "max_position_embeddings": 4096, "torch_dtype": "float16"}"#;
+        let activations = |engine| {
+            let model = Model::from_config("gemma", config).unwrap();
+            let settings = Settings { engine, ..Settings::PAPER };
+            Deployment::new(model, Layout::new(2, 1), settings).unwrap().model.activations
+        };
+        assert_eq!(activations(Engine::V0), Datatype::Float16);
+        assert_eq!(activations(Engine::V1Release0_8), Datatype::Float16);
+        assert_eq!(activations(Engine::V1Release0_11), Datatype::Bfloat16);
+        assert_eq!(activations(Engine::V1Release0_32), Datatype::Bfloat16);
+        let llama = Model { activations: Datatype::Float16, ..preset("llama-3.1-8b").unwrap() };
+        assert_eq!(Engine::V1Release0_20.activations(&llama), Datatype::Float16);
     }
 
     #[test]

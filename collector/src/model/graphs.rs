@@ -48,8 +48,14 @@ impl Graphs {
             }
         }
         // `v1/cudagraph_dispatcher.py`, `initialize_cudagraph_keys`; in 0.11 the same in `capture_model`.
+        let model = &deployment.model;
+        let flash =
+            model.architecture.latent_attention() || engine.flash_attention_takes(model.head_size);
         let decodes = match engine {
             Engine::V0 | Engine::V1Release0_8 | Engine::Sglang => 0..=0,
+            // FlexAttention, whose decodes are not captured there (`v1/worker/gpu_model_runner.py`,
+            // `initialize_cudagraph_capture`).
+            Engine::V1Release0_11 if !flash => 0..=0,
             _ => decode..=decode.saturating_mul(max_num_seqs),
         };
         let whole = sizes.iter().copied().filter(|size| decodes.contains(size)).collect();
@@ -72,7 +78,7 @@ impl Graphs {
 }
 
 /// The sizes that are captured by default: `config.py`, `_set_cudagraph_sizes` in 0.8.5;
-/// `config/__init__.py` and `config/vllm.py`, the same function, in 0.11 and 0.20. A decode has `decode` tokens,
+/// `config/__init__.py` and `config/vllm.py`, the same function, in 0.11 and from 0.20 on. A decode has `decode` tokens,
 /// guesses counted, of which the largest size takes account since 0.20.
 fn captured_sizes(
     (engine, layout): (Engine, Layout),
@@ -96,7 +102,15 @@ fn captured_sizes(
         Engine::V1Release0_20 | Engine::V1Release0_32 => {
             let largest = largest(decode).min(max_num_batched_tokens);
             let small = eights(255).filter(|size| *size <= largest);
-            small.chain((256..=largest).step_by(16)).collect()
+            let mut sizes: Vec<u64> = small.chain((256..=largest).step_by(16)).collect();
+            // 0.32 takes also the most tokens and the most sequences that a step can have, where they are small enough.
+            if engine == Engine::V1Release0_32 {
+                let most = [max_num_batched_tokens, max_num_seqs];
+                sizes.extend(most.into_iter().filter(|size| *size <= largest));
+                sizes.sort_unstable();
+                sizes.dedup();
+            }
+            sizes
         }
         Engine::Sglang => sglang::captured_sizes(layout, max_num_seqs),
     }
@@ -122,7 +136,7 @@ fn multiples_of(decode: u64, sizes: &[u64]) -> Vec<u64> {
 mod tests {
     use super::*;
     use crate::model::presets::preset;
-    use crate::model::{Settings, Speculation};
+    use crate::model::{Model, Settings, Speculation};
 
     /// What an engine captures for so many sequences, where n-grams make so many guesses.
     fn graphs(engine: Engine, max_num_seqs: u64, guesses: Option<u64>) -> Graphs {
@@ -153,6 +167,17 @@ mod tests {
         assert_eq!(sizes(Engine::V1Release0_20, 1, 8192), [1, 2]);
     }
 
+    #[test]
+    fn release_0_32_captures_the_most_sequences_and_the_most_tokens_too() {
+        let sizes = |seqs, tokens| {
+            captured_sizes((Engine::V1Release0_32, Layout::new(2, 1)), (seqs, tokens), 1)
+        };
+        assert_eq!(sizes(3, 2048), [1, 2, 3, 4]);
+        assert_eq!(sizes(9, 2048), [1, 2, 4, 8, 9, 16]);
+        assert_eq!(sizes(9, 13), [1, 2, 4, 8, 9, 13]);
+        assert_eq!(sizes(1024, 8192).last(), Some(&512), "not those past the largest");
+    }
+
     /// min(8 sequences x 4 tokens x 2, 512) = 64: 1, 2, 4, 8, 16 and so on, of which 1 and 2 round up to 4.
     #[test]
     fn release_0_20_captures_multiples_of_the_tokens_of_a_decode() {
@@ -177,6 +202,18 @@ mod tests {
         assert_eq!(graphs(Engine::V1Release0_11, 8, None).whole, [1, 2, 4, 8]);
         let oldest = graphs(Engine::V1Release0_8, 8, Some(3));
         assert_eq!(oldest, graphs(Engine::V1Release0_8, 8, Some(5)));
+    }
+
+    #[test]
+    fn heads_that_flash_attention_does_not_take_are_captured_in_pieces_alone_in_0_11() {
+        let whole = |engine, head_size| {
+            let settings = Settings { engine, cuda_graphs: true, ..Settings::PAPER };
+            let model = Model { head_size, ..preset("llama-3.1-8b").unwrap() };
+            Deployment::new(model, Layout::new(2, 1), settings).unwrap().graphs.unwrap().whole
+        };
+        assert!(whole(Engine::V1Release0_11, 80).is_empty());
+        assert!(!whole(Engine::V1Release0_11, 96).is_empty());
+        assert!(!whole(Engine::V1Release0_20, 80).is_empty());
     }
 
     #[test]

@@ -3,11 +3,12 @@
 //! One Broadcast from rank 0 for each tensor of the model's input that has elements
 //! (`GroupCoordinator.broadcast_tensor_dict`), on the device because there they are built
 //! (`ModelInputForGPUBuilder.build`, `FlashAttentionMetadataBuilder.build`). This is the input of the
-//! FlashAttention backend, without LoRA adapters and multi-modal input.
+//! FlashAttention backend, and of xFormers where the heads have a size that FlashAttention does not take, without LoRA
+//! adapters and multi-modal input.
 
 use super::forward::Forward;
 use super::{Call, Part, Path, Role, Schedule};
-use crate::model::Step;
+use crate::model::{Chunk, Deployment, Step};
 use nccltap_proto::{Datatype, Operation};
 
 /// The broadcasts before `step`; `replayed` is the size it is padded to, if it is replayed.
@@ -58,10 +59,23 @@ pub(super) fn broadcast(
     }
 }
 
+impl Deployment {
+    /// How long V0 takes a sequence of `length` to be, of which a window is attended to: the blocks that the window spans,
+    /// and what is in the last block (`worker/model_runner.py`, `_compute_for_sliding_window`).
+    pub(super) fn in_window(&self, length: u64) -> u64 {
+        match self.model.sliding_window {
+            Some(window) => {
+                length.min(window.next_multiple_of(self.block_size) + length % self.block_size)
+            }
+            None => length,
+        }
+    }
+}
+
 /// Elements of `block_tables`: for each sequence the blocks of its KV cache, padded to the longest.
-/// A prompt has no row unless prompts may be cut or one of the step has cached blocks
-/// (`FlashAttentionMetadataBuilder._add_seq_group`); its blocks were allocated for the whole of it.
-/// A graph has a row for each sequence up to the longest it was captured for
+/// A prompt has no row unless prompts may be cut or one of the step has cached blocks, with xFormers that very one
+/// (`_add_seq_group` of `FlashAttentionMetadataBuilder` and of `CommonMetadataBuilder`); its blocks were allocated for the
+/// whole of it. A graph has a row for each sequence up to the longest it was captured for
 /// (`_get_graph_runner_block_tables`).
 fn block_table(forward: &Forward<'_>, step: &Step, replayed: Option<u64>) -> u64 {
     let deployment = forward.deployment;
@@ -69,8 +83,56 @@ fn block_table(forward: &Forward<'_>, step: &Step, replayed: Option<u64>) -> u64
     if let (Some(rows), Some(graphs)) = (replayed, &deployment.graphs) {
         return rows * blocks(graphs.longest_sequence);
     }
-    let prompts = deployment.chunked_prefill || step.prompts.iter().any(|chunk| chunk.cache_hit);
-    let of_prompts = step.prompts.iter().filter(|_| prompts).map(|chunk| blocks(chunk.prompt));
-    let of_decodes = step.decodes.iter().map(|length| blocks(*length));
+    let flash = deployment.engine.flash_attention_takes(deployment.model.head_size);
+    let any_hit = step.prompts.iter().any(|chunk| chunk.cache_hit);
+    let has_row =
+        |chunk: &&Chunk| deployment.chunked_prefill || chunk.cache_hit || (flash && any_hit);
+    let of_prompts = step.prompts.iter().filter(has_row).map(|chunk| blocks(chunk.prompt));
+    let of_decodes = step.decodes.iter().map(|length| blocks(deployment.in_window(*length)));
     step.sequences() * of_prompts.chain(of_decodes).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::presets::preset;
+    use crate::model::{Chunk, Deployment, Layout, Model, Schedule, Settings, Step};
+    use nccltap_proto::{Datatype, Operation};
+
+    /// Elements of the int32 tensors that are broadcast before a step of a model with that window and head size.
+    fn broadcasts(sliding_window: Option<u64>, head_size: u64, step: Step) -> Vec<u64> {
+        let model = Model { sliding_window, head_size, ..preset("llama-3.1-8b").unwrap() };
+        let settings = Settings { max_model_len: Some(4096), ..Settings::PAPER };
+        let deployment = Deployment::new(model, Layout::new(2, 1), settings).unwrap();
+        let schedule = Schedule::of_steps(&deployment, &[step]);
+        let calls = schedule.calls().map(|(_, call, _)| call);
+        calls
+            .filter(|call| call.operation == Operation::Broadcast)
+            .filter(|call| call.datatype == Datatype::Int32)
+            .map(|call| call.elements)
+            .collect()
+    }
+
+    /// Blocks of 16 tokens: a window of 100 has 7, and an eighth where the last block is not full.
+    #[test]
+    fn a_window_shortens_the_block_tables_of_decodes() {
+        let decode = |length| Step { decodes: vec![length], ..Step::default() };
+        assert!(broadcasts(None, 128, decode(1000)).contains(&63));
+        assert!(broadcasts(Some(100), 128, decode(1000)).contains(&8));
+        assert!(broadcasts(Some(100), 128, decode(1008)).contains(&7));
+        assert!(broadcasts(Some(100), 128, decode(50)).contains(&4), "shorter than the window");
+    }
+
+    #[test]
+    fn beside_a_cached_prompt_flash_attention_has_rows_of_all_and_xformers_of_that_one() {
+        let chunk = |prompt, cache_hit| Chunk {
+            tokens: prompt - if cache_hit { 16 } else { 0 },
+            context: if cache_hit { 16 } else { 0 },
+            prompt,
+            last: true,
+            cache_hit,
+        };
+        let step = Step { prompts: vec![chunk(160, false), chunk(48, true)], ..Step::default() };
+        assert!(broadcasts(None, 128, step.clone()).contains(&(2 * 10)));
+        assert!(broadcasts(None, 80, step).contains(&(2 * 3)));
+    }
 }

@@ -242,8 +242,10 @@ impl Schedule {
 fn replayed_at(deployment: &Deployment, step: &Step) -> Option<u64> {
     let graphs = deployment.graphs.as_ref()?;
     if graphs.decode_only {
-        let longest = step.decodes.iter().max()?;
-        if !step.prompts.is_empty() || *longest > graphs.longest_sequence {
+        let v0 = deployment.engine == Engine::V0;
+        let length = |length: u64| if v0 { deployment.in_window(length) } else { length };
+        let longest = step.decodes.iter().map(|decode| length(*decode)).max()?;
+        if !step.prompts.is_empty() || longest > graphs.longest_sequence {
             return None;
         }
     }
