@@ -3,7 +3,7 @@
 
 usage: offline.py MODEL_FOLDER TENSOR_PARALLEL PIPELINE_PARALLEL [--data N] [--requests N] [--chunked TOKENS] [--seed N] [--graphs]
        [--experts] [--speculative JSON] [--compilation JSON] [--prompt N] [--output N] [--concurrency N] [--times FILE]
-       [--together FOLDER] [--custom-all-reduce] [--sequences N]
+       [--together FOLDER] [--custom-all-reduce] [--sequences N] [--longest N]
 """
 
 import argparse
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--graphs", action="store_true")
     parser.add_argument("--prompt", type=int, help="length of every prompt (default: random)")
+    parser.add_argument("--longest", type=int, default=1500, help="the longest of random prompts")
     parser.add_argument("--output", type=int, help="tokens that every request generates (default: random)")
     parser.add_argument("--concurrency", type=int, default=1000, help="requests that are under way at once")
     parser.add_argument("--data", type=int, default=1, help="copies of the model")
@@ -76,7 +77,7 @@ def main() -> None:
     random_numbers = random.Random(arguments.seed)
     requests = [
         (
-            [random_numbers.randrange(5, 130) for _ in range(arguments.prompt or random_numbers.randint(16, 1500))],
+            [random_numbers.randrange(5, 130) for _ in range(arguments.prompt or random_numbers.randint(min(16, arguments.longest), arguments.longest))],
             arguments.output or random_numbers.randint(4, 64),
             random_numbers.random() * 3,
         )

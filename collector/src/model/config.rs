@@ -66,7 +66,15 @@ impl Model {
             vocab_size: fields.positive("vocab_size")?,
             attention_heads,
             key_value_heads: fields.positive_or("num_key_value_heads", attention_heads)?,
-            head_size: fields.positive_or("head_dim", hidden_size / attention_heads)?,
+            // Transformers' own defaults for the classes that have one.
+            head_size: fields.positive_or(
+                "head_dim",
+                match architecture {
+                    Architecture::Gemma | Architecture::Gemma2 | Architecture::Gemma3 => 256,
+                    Architecture::Qwen3 => 128,
+                    _ => hidden_size / attention_heads,
+                },
+            )?,
             intermediate_size: fields.positive("intermediate_size")?,
             experts: fields.experts(architecture)?,
             // Transformers' own defaults for the classes that leave the field out.
@@ -299,6 +307,11 @@ mod tests {
         assert_eq!((model.layers, model.hidden_size, model.key_value_heads), (32, 4096, 8));
         assert_eq!((model.head_size, model.weight_bits), (128, 16));
         assert!(!model.has_experts(0) && !model.tied_embeddings);
+        let head_size = |architecture| {
+            let config = with(llama(), "head_dim", Value::Null);
+            read(with(config, "architectures", json!([architecture]))).unwrap().head_size
+        };
+        assert_eq!((head_size("LlamaForCausalLM"), head_size("GemmaForCausalLM")), (128, 256));
     }
 
     #[test]
