@@ -80,7 +80,7 @@ impl Engine {
     pub const fn flash_attention_takes(self, size: u64) -> bool {
         match self {
             Self::V0 | Self::V1Release0_8 | Self::V1Release0_11 => {
-                size.is_multiple_of(32) && size >= 32 && size <= 256
+                size.is_multiple_of(32) && size <= 256
             }
             _ => size.is_multiple_of(8) && size <= 256,
         }
