@@ -115,6 +115,10 @@ pub struct Steps {
     disagreement: Disagreement,
     counts: BTreeMap<Label, StepCount>,
     captures: Captures,
+    /// Elements of the AllGather that came last, of those that were no part of a capture.
+    gathered: Option<u64>,
+    /// One of as many elements went to a graph.
+    captures_logits: bool,
     links: Links,
     exchange: Exchange,
     /// Steps that were left to another stage so far.
@@ -190,8 +194,11 @@ impl Steps {
     /// Takes an operation that went to a graph.
     #[inline]
     pub(crate) fn captured(&mut self, call: &OperationCall) {
-        if call.operation == Operation::AllReduce {
-            self.captures.add(call.elements);
+        match call.operation {
+            Operation::AllReduce => self.captures.add(call.elements),
+            // vLLM computes logits behind its graphs, never in them as SGLang does.
+            Operation::AllGather => self.captures_logits |= self.gathered == Some(call.elements),
+            _ => {}
         }
     }
 
@@ -207,10 +214,7 @@ impl Steps {
         self.links.gap();
         match &mut self.engine {
             Engine::None | Engine::Strange => self.joined_late = true,
-            Engine::Starting(_) => {
-                self.engine = Engine::Strange;
-                self.joined_late = true;
-            }
+            Engine::Starting(_) => self.is_strange(),
             Engine::V0(engine) => engine.gap(),
             Engine::V1(engine) => engine.gap(),
             Engine::Stage(engine) => engine.gap(),
@@ -284,8 +288,21 @@ impl Steps {
         }
     }
 
+    /// The engine is none that is known.
+    fn is_strange(&mut self) {
+        self.engine = Engine::Strange;
+        self.joined_late = true;
+    }
+
     #[inline]
     fn infer(&mut self, event: Event) -> Turn {
+        if let Event::AllGather { elements, .. } = event {
+            self.gathered = Some(elements);
+        }
+        if self.captures_logits && !matches!(self.engine, Engine::None | Engine::Strange) {
+            self.is_strange();
+            return Turn::unknown().settling(Settled::UNKNOWN);
+        }
         let (turn, notice) = match &mut self.engine {
             Engine::V0(engine) => engine.event(event),
             Engine::V1(engine) => {
@@ -353,14 +370,18 @@ impl Steps {
             };
         }
         let Engine::Starting(warm_up) = &mut self.engine else { return Turn::unknown() };
+        // vLLM reduces by pynccl in every pass; SGLang, which makes the same communicators, where it captures alone.
+        if let Event::AllReduce { communicator, .. } = event
+            && !self.communicators.contains(&communicator)
+        {
+            self.is_strange();
+            return Turn::unknown().settling(Settled::UNKNOWN);
+        }
         let (turn, shown) = warm_up.event(event);
         match shown {
             Shown::Nothing => {}
             Shown::Engine(engine) => self.engine = engine,
-            Shown::Strange => {
-                self.engine = Engine::Strange;
-                self.joined_late = true;
-            }
+            Shown::Strange => self.is_strange(),
         }
         turn
     }

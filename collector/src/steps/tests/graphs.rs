@@ -154,3 +154,34 @@ fn sizes_that_are_not_the_default_ones_do_not_show_one_token() {
     let last = labels(start, &steps).pop();
     assert_eq!(last, Some(Label::UNKNOWN));
 }
+
+/// SGLang 0.5.5 runs each size twice before it captures it, logits and all, largest first
+/// (`model_executor/cuda_graph_runner.py`, `capture_one_batch_size`); both by pynccl.
+#[test]
+fn an_engine_that_captures_its_logits_is_none_that_is_known() {
+    let pass = |size: u64| {
+        let gather = call(ncclAllGather, PYNCCL, BFLOAT16, size * PART, NO_PEER);
+        [reduces(size, REDUCES as usize), vec![gather]].concat()
+    };
+    let capture = |size: &u64| {
+        let mut captured = pass(*size);
+        captured.iter_mut().for_each(|record| record.depth = CAPTURED);
+        [pass(*size), pass(*size), captured].concat()
+    };
+    let start: Vec<Record> = SIZES.iter().rev().flat_map(capture).collect();
+    let counts = of(&[warm_up(), start, pass(100), in_whole(1, 1)]);
+    // The first size looks as the dummy runs of vLLM do.
+    let eager = (2 * (SIZES.len() as u64 - 1) + 1) * u64::from(REDUCES + 1);
+    assert_eq!(counts[&Startup], 1 + 2 * u64::from(REDUCES + 1));
+    assert!(counts[&Unknown] >= eager, "{counts:?}");
+    assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [Startup, Unknown]);
+}
+
+/// Without graphs SGLang reduces by PyTorch's communicator, though it has made one of pynccl's.
+#[test]
+fn an_engine_that_reduces_by_another_communicator_than_pynccls_is_none_that_is_known() {
+    let by_torch = |record: Record| Record { communicator: TORCH, ..record };
+    let step = |tokens| v1_step(tokens, 1).into_iter().map(by_torch).collect::<Vec<_>>();
+    let counts = of(&[warm_up(), step(29), step(1), step(1), step(1)]);
+    assert_eq!(counts, [(Startup, 1), (Unknown, 24)].into());
+}
