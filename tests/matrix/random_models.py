@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
-# Seconds that an engine may take.
-WITHIN = 900
+# Seconds that an engine may take, and that it may take to end when it is asked to.
+WITHIN, END_WITHIN = 900, 90
 MAX_MODEL_LEN = 2048
 
 
@@ -296,8 +296,13 @@ def serve(trial: Trial, folder: Path, nccltap: Path, config: Path) -> str | None
         try:
             ended = engine.wait(WITHIN)
         except subprocess.TimeoutExpired:
-            os.killpg(engine.pid, signal.SIGKILL)
-            engine.wait()
+            # It ends the engine and what that leaves behind.
+            engine.send_signal(signal.SIGINT)
+            try:
+                engine.wait(END_WITHIN)
+            except subprocess.TimeoutExpired:
+                os.killpg(engine.pid, signal.SIGKILL)
+                engine.wait()
             return f"it took longer than {WITHIN} s"
     text = output.read_text(errors="replace")
     if ended == 0 and "\ngenerated " in text:
