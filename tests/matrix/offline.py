@@ -75,9 +75,10 @@ def main() -> None:
         from vllm.v1.engine.async_llm import AsyncLLM as Engine
 
     random_numbers = random.Random(arguments.seed)
+    shortest = min(16, arguments.longest)
     requests = [
         (
-            [random_numbers.randrange(5, 130) for _ in range(arguments.prompt or random_numbers.randint(min(16, arguments.longest), arguments.longest))],
+            [random_numbers.randrange(5, 130) for _ in range(arguments.prompt or random_numbers.randint(shortest, arguments.longest))],
             arguments.output or random_numbers.randint(4, 64),
             random_numbers.random() * 3,
         )
