@@ -71,7 +71,7 @@ pub fn sentences(paths: &[PathRow], compared: Option<&Compared>) -> Vec<String> 
         }
         let of_prediction = match predicted {
             0 => String::new(),
-            _ => format!("{} of what was predicted seen, ", percent(seen, predicted)),
+            _ => format!("{} of the predicted operations seen, ", percent(seen, predicted)),
         };
         Some(format!("{collective} of {phase}: {of_prediction}{}", shares(&rows)))
     };

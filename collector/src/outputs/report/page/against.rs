@@ -47,7 +47,7 @@ pub(super) fn against(compared: &Compared) -> Markup {
         ("seen", true),
         ("predicted bytes", true),
         ("seen bytes", true),
-        ("seen / predicted", true),
+        ("operations, seen / predicted", true),
     ];
     let counts = cells(
         compared,
