@@ -251,13 +251,19 @@ fn what_is_not_understood_is_refused_in_a_sentence() {
     let folder = folder();
     let bad = folder.path().join("config.json");
     std::fs::write(&bad, r#"{"architectures": ["MambaForCausalLM"]}"#).unwrap();
-    let refused: [(&[&str], &str); 6] = [
+    let refused: [(&[&str], &str); 9] = [
         (&["--model", "gpt-5"], "llama-3.1-8b"),
         (&["--model-config", path(&bad)], "`architectures`"),
         (&["--model-config", "/no/such/file"], "cannot read /no/such/file"),
         (&["--model", "llama-3.2-3b", "--tp", "5"], "24 attention heads"),
         (&["--model", "llama-3.2-3b", "--tp", "1,2", "--pp", "1,2,4"], "--tp has 2 sizes"),
         (&["--model", "llama-2-13b", "--max-model-len", "64"], "--max-model-len 64"),
+        (&["--model", "llama-2-13b", "--engine-version", "0.5.5"], "--engine sglang"),
+        (&["--model", "llama-2-13b", "--engine-version", "0.11"], "--engine vllm-v1"),
+        (
+            &["--model", "llama-2-13b", "--engine", "sglang", "--engine-version", "0.11"],
+            "leave out --engine-version",
+        ),
     ];
     for (options, why) in refused {
         let mut arguments = vec!["predict"];

@@ -68,6 +68,7 @@ def main(trace: pathlib.Path, catapult: pathlib.Path, picture: str) -> int:
         address = f"http://127.0.0.1:{server.server_port}/"
         subprocess.run(["chromium", *options, f"--screenshot={picture}", address], stderr=subprocess.DEVNULL, timeout=400, check=True)
         server.shutdown()
+        server.server_close()
     events = json.loads(trace.read_text())["traceEvents"]
     written = collections.Counter(f"{event['pid']} {event['name']}" for event in events if event["ph"] != "M")
     for key in sorted(written):

@@ -187,7 +187,7 @@ pub struct Deployment {
 /// Why there is no schedule for what was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// vLLM would refuse it.
+    /// The engine would refuse it.
     Layout(super::LayoutError),
     /// The engine would do it in a way that is not known here.
     NotModelled(String),
@@ -227,12 +227,12 @@ const V0_LONG_CONTEXT: u64 = 32_768;
 const V1_SERVE: (u64, u64) = (8192, 1024);
 
 impl Deployment {
-    /// Fills in vLLM's defaults, and refuses what vLLM refuses or what is not known here.
+    /// Fills in the engine's defaults, and refuses what the engine refuses or what is not known here.
     pub fn new(mut model: Model, layout: Layout, settings: Settings) -> Result<Self, Refusal> {
         layout.check(&model)?;
         let engine = settings.engine;
         model.activations = engine.activations(&model);
-        modelled::check(&model, layout, engine)?;
+        modelled::check(&model, layout, settings)?;
         let max_model_len = settings.max_model_len.unwrap_or(model.max_position_embeddings);
         let v0 = engine == Engine::V0;
         let chunked_prefill = settings.chunked_prefill.unwrap_or(match v0 {
@@ -261,9 +261,7 @@ impl Deployment {
                 return Err(Refusal::Setting(format!("{flag} must be above 0")));
             }
         }
-        if engine == Engine::Sglang {
-            sglang::check(&model, layout, settings)?;
-        } else if max_num_batched_tokens < max_num_seqs {
+        if engine != Engine::Sglang && max_num_batched_tokens < max_num_seqs {
             return Err(Refusal::Setting(format!(
                 "--max-num-batched-tokens {max_num_batched_tokens} is below --max-num-seqs \
                  {max_num_seqs}, which vLLM refuses"

@@ -1,6 +1,6 @@
-//! What of vLLM is modelled, and the sentence that refuses what is not.
+//! What of the engines is modelled, and the sentence that refuses what is not.
 
-use super::{Architecture, Deployment, Engine, Layout, Model, Refusal};
+use super::{Architecture, Deployment, Engine, Layout, Model, Refusal, Settings, sglang};
 
 impl Deployment {
     /// Whether the replicas of data parallelism make every pass together: where they share experts, and
@@ -24,9 +24,10 @@ impl Deployment {
 }
 
 /// Whether the schedule of `model` in `layout` is known.
-pub(super) fn check(model: &Model, layout: Layout, engine: Engine) -> Result<(), Refusal> {
+pub(super) fn check(model: &Model, layout: Layout, settings: Settings) -> Result<(), Refusal> {
     let not_modelled = |what: &str| Err(Refusal::NotModelled(what.to_owned()));
-    match engine {
+    match settings.engine {
+        Engine::Sglang => sglang::check(model, layout, settings),
         Engine::V0 | Engine::V1Release0_8 if layout.data > 1 => not_modelled(
             "data parallelism is modelled of vLLM 0.11 and 0.20: give --engine vllm-v1",
         ),

@@ -1,9 +1,10 @@
 //! From requests, all at once or one after the other, to the steps of an engine.
 //!
 //! The rules are those of vLLM's schedulers (`core/scheduler.py` for V0, `v1/core/sched/scheduler.py`
-//! for V1) and of SGLang's (`managers/scheduler.py`), for a KV cache that has room for all that runs: nothing is preempted or swapped. When
-//! a request arrives, whether it is cut short, or finds a cached prefix is known only as far as it is
-//! said. For any other run give the steps themselves, or the scheduler's trace.
+//! for V1) and of SGLang's (`managers/scheduler.py`), for a KV cache that has room for all that runs:
+//! nothing is preempted or swapped. When a request arrives, whether it is cut short, or finds a cached
+//! prefix is known only as far as it is said. For any other run give the steps themselves, or the
+//! scheduler's trace.
 
 use super::{Chunk, Deployment, Engine, Refusal, Request, Step};
 use std::collections::VecDeque;
@@ -103,7 +104,8 @@ impl<'a> Scheduler<'a> {
     fn new(deployment: &'a Deployment, requests: Vec<Request>) -> Self {
         let late = match deployment.engine {
             Engine::V0 => deployment.graphs.is_some() && deployment.layout.pipeline == 1,
-            engine => engine == Engine::Sglang,
+            Engine::Sglang => true,
+            _ => false,
         };
         let running = Vec::new();
         let mut requests = requests;

@@ -115,7 +115,7 @@ fn remarks(comparison: &Comparison) -> Vec<String> {
     }
     if comparison.count(Verdict::MissingPastNccl) > 0 {
         all.push(
-            "Messages of this size go past NCCL when vLLM's custom all-reduce is on. Give vLLM \
+            "Messages of this size go past NCCL when the engine's custom all-reduce is on. Give the engine \
              --disable-custom-all-reduce to have them seen, or check with --custom-all-reduce."
                 .to_owned(),
         );

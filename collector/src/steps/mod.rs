@@ -214,7 +214,7 @@ impl Steps {
         self.links.gap();
         match &mut self.engine {
             Engine::None | Engine::Strange => self.joined_late = true,
-            Engine::Starting(_) => self.is_strange(),
+            Engine::Starting(_) => self.give_up(),
             Engine::V0(engine) => engine.gap(),
             Engine::V1(engine) => engine.gap(),
             Engine::Stage(engine) => engine.gap(),
@@ -288,8 +288,8 @@ impl Steps {
         }
     }
 
-    /// The engine is none that is known.
-    fn is_strange(&mut self) {
+    /// The engine is none that is known: what follows is unknown.
+    fn give_up(&mut self) {
         self.engine = Engine::Strange;
         self.joined_late = true;
     }
@@ -300,7 +300,7 @@ impl Steps {
             self.gathered = Some(elements);
         }
         if self.captures_logits && !matches!(self.engine, Engine::None | Engine::Strange) {
-            self.is_strange();
+            self.give_up();
             return Turn::unknown().settling(Settled::UNKNOWN);
         }
         let (turn, notice) = match &mut self.engine {
@@ -374,14 +374,14 @@ impl Steps {
         if let Event::AllReduce { communicator, .. } = event
             && !self.communicators.contains(&communicator)
         {
-            self.is_strange();
+            self.give_up();
             return Turn::unknown().settling(Settled::UNKNOWN);
         }
         let (turn, shown) = warm_up.event(event);
         match shown {
             Shown::Nothing => {}
             Shown::Engine(engine) => self.engine = engine,
-            Shown::Strange => self.is_strange(),
+            Shown::Strange => self.give_up(),
         }
         turn
     }

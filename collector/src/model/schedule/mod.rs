@@ -236,9 +236,9 @@ impl Schedule {
 }
 
 /// The padded size if the step is replayed from a CUDA graph: in V0 and SGLang steps of decodes alone
-/// (`worker/model_runner.py`, `_use_captured_graph`; `model_executor/cuda_graph_runner.py`, `can_run`), in V1 all that are small enough
-/// (`v1/worker/gpu_model_runner.py`, `_get_num_input_tokens`; `_determine_batch_execution_and_padding`
-/// in 0.20).
+/// (`worker/model_runner.py`, `_use_captured_graph`; `model_executor/cuda_graph_runner.py`, `can_run`),
+/// in V1 all that are small enough (`v1/worker/gpu_model_runner.py`, `_get_num_input_tokens`;
+/// `_determine_batch_execution_and_padding` in 0.20).
 fn replayed_at(deployment: &Deployment, step: &Step) -> Option<u64> {
     let graphs = deployment.graphs.as_ref()?;
     if graphs.decode_only {
